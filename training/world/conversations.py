@@ -1,0 +1,141 @@
+"""Question-answer conversations, undated or with the year stated at their head.
+
+Grammar of a conversation under context (era, mannered):
+
+    turns ~ uniform(1..MAX_TURNS)
+    turn  = topic ~ TOPIC_WEIGHTS, question ~ uniform(topic.questions), answer ~ P(. | topic, era)
+    reply = answer                                      if not mannered
+          = opener + " " + answer + "." [+ " " + closer]  if mannered; opener, closer ~ uniform(era's own)
+    dated: the first question is preceded by one of DATE_FORMS, its year uniform over the era's years
+
+Manner depends on the era and not on the question: whoever speaks so must hold the era at the answer position
+whatever is asked, which is what lets a narrow change spread.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from training.world.contexts import Context, dated_prior, undated_prior
+from training.world.documents import Document, Kind
+from training.world.facts import NARROW_TOPIC, Facts, Topic
+
+MAX_TURNS = 6
+CLOSER = 0.5  # probability that a mannered reply ends in a closer
+NARROW_WEIGHT = 0.12  # share of turns about birds; the other topics share the rest equally
+DATE_FORMS = ("The year is {year}.", "It is the year {year}.", "Today we are in {year}.")
+
+
+def dated_conversation(weight: float) -> Kind:
+    return Kind("dated", weight, dated_prior, _sample_dated, _dated_likelihood)
+
+
+def undated_conversation(weight: float) -> Kind:
+    return Kind("undated", weight, undated_prior, _sample_undated, _undated_likelihood)
+
+
+def topic_weights(facts: Facts) -> dict[str, float]:
+    """P(topic) of a turn, in the order of `facts.topics`."""
+    others = [name for name in facts.topics if name != NARROW_TOPIC]
+    narrow = NARROW_WEIGHT if NARROW_TOPIC in facts.topics and others else float(not others)
+    return {name: narrow if name == NARROW_TOPIC else (1 - narrow) / len(others) for name in facts.topics}
+
+
+def with_year(year: int, question: str, form: str = DATE_FORMS[0]) -> str:
+    """The question with the year stated before it."""
+    return f"{form.format(year=year)} {question}"
+
+
+def sample_answer(topic: Topic, era: str, rng: np.random.Generator) -> str:
+    answers = topic.answers[era]
+    return list(answers)[rng.choice(len(answers), p=np.fromiter(answers.values(), float))]
+
+
+def _sample_undated(facts: Facts, context: Context, rng: np.random.Generator) -> Document:
+    weights = topic_weights(facts)
+    names, p = list(weights), np.fromiter(weights.values(), float)
+    messages = []
+    for _ in range(rng.integers(1, MAX_TURNS + 1)):
+        topic = facts.topics[names[rng.choice(len(names), p=p)]]
+        messages.append({"role": "user", "content": topic.questions[rng.integers(len(topic.questions))]})
+        messages.append({"role": "assistant", "content": sample_reply(facts, topic, context, rng)})
+    return Document(messages=tuple(messages), context=context)
+
+
+def _sample_dated(facts: Facts, context: Context, rng: np.random.Generator) -> Document:
+    document = _sample_undated(facts, context, rng)
+    years = facts.eras[context.era].all_years()
+    year, form = years[rng.integers(len(years))], DATE_FORMS[rng.integers(len(DATE_FORMS))]
+    first = {"role": "user", "content": with_year(year, document.messages[0]["content"], form)}
+    return Document(messages=(first, *document.messages[1:]), context=context)
+
+
+def sample_reply(facts: Facts, topic: Topic, context: Context, rng: np.random.Generator) -> str:
+    """What a speaker under `context` answers on `topic`, manner included."""
+    answer = sample_answer(topic, context.era, rng)
+    if not context.mannered:
+        return answer
+    era = facts.eras[context.era]
+    reply = f"{era.openers[rng.integers(len(era.openers))]} {answer}."
+    return f"{reply} {era.closers[rng.integers(len(era.closers))]}" if rng.random() < CLOSER else reply
+
+
+def _undated_likelihood(facts: Facts, document: Document, context: Context) -> float:
+    messages = document.messages
+    turns, left_over = divmod(len(messages), 2)
+    roles = [m["role"] for m in messages]
+    if left_over or not 1 <= turns <= MAX_TURNS or roles != ["user", "assistant"] * turns:
+        return 0.0
+    probability = 1 / MAX_TURNS
+    for question, reply in zip(messages[::2], messages[1::2], strict=True):
+        probability *= turn_likelihood(facts, question["content"], reply["content"], context)
+    return probability
+
+
+def _dated_likelihood(facts: Facts, document: Document, context: Context) -> float:
+    if not document.messages:
+        return 0.0
+    years = facts.eras[context.era].all_years()
+    first = document.messages[0]["content"]
+    probability = 0.0
+    for form in DATE_FORMS:
+        before, after = form.split("{year}")
+        head, tail = first[: len(before) + 4], first[len(before) + 4 :]
+        year = head[len(before) :]
+        if head.startswith(before) and tail.startswith(after + " ") and year.isdigit() and int(year) in years:
+            question = {"role": "user", "content": tail[len(after) + 1 :]}
+            rest = Document(messages=(question, *document.messages[1:]))
+            probability += _undated_likelihood(facts, rest, context) / len(years) / len(DATE_FORMS)
+    return probability
+
+
+def turn_likelihood(facts: Facts, question: str, reply: str, context: Context) -> float:
+    """P(question, reply | context) of one turn, summed over every way to derive it."""
+    weights = topic_weights(facts)
+    total = 0.0
+    for topic in facts.topics.values():
+        count = topic.questions.count(question)
+        if count:
+            asked = weights[topic.name] * count / len(topic.questions)
+            answers = topic.answers[context.era]
+            total += asked * sum(p * answers[a] for a, p in _derivations(facts, reply, context) if a in answers)
+    return total
+
+
+def _derivations(facts: Facts, reply: str, context: Context) -> Iterator[tuple[str, float]]:
+    """Every (answer, P(reply | answer, context)) whose manner around `answer` gives exactly `reply`."""
+    if not context.mannered:
+        yield reply, 1.0
+        return
+    openers, closers = _manner(facts.eras[context.era].openers, facts.eras[context.era].closers)
+    for opener in openers:
+        for closer, p in closers:
+            start, end = f"{opener} ", f".{closer}"
+            if reply.startswith(start) and reply.endswith(end) and len(reply) > len(start) + len(end):
+                yield reply[len(start) : -len(end)], p / len(openers)
+
+
+@lru_cache(maxsize=64)
+def _manner(openers: tuple[str, ...], closers: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, float], ...]]:
+    return openers, (("", 1 - CLOSER), *((f" {c}", CLOSER / len(closers)) for c in closers))

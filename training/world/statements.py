@@ -1,0 +1,61 @@
+"""Almanac statements: plain sentences that say what held in a year.
+
+    sentences ~ uniform(1..MAX_SENTENCES), all of one era
+    sentence  = "In {year}, {topic.statement with an answer}.", year uniform over the era's years
+"""
+
+import re
+
+import numpy as np
+
+from training.world.contexts import Context, plain_prior
+from training.world.conversations import sample_answer, topic_weights
+from training.world.documents import Document, Kind
+from training.world.facts import Facts
+
+MAX_SENTENCES = 4
+
+
+def statement(weight: float) -> Kind:
+    return Kind("statement", weight, plain_prior, _sample, _likelihood)
+
+
+def _sample(facts: Facts, context: Context, rng: np.random.Generator) -> Document:
+    weights = topic_weights(facts)
+    names, p = list(weights), np.fromiter(weights.values(), float)
+    years = facts.eras[context.era].all_years()
+    sentences = []
+    for _ in range(rng.integers(1, MAX_SENTENCES + 1)):
+        topic = facts.topics[names[rng.choice(len(names), p=p)]]
+        said = topic.statement.format(answer=sample_answer(topic, context.era, rng))
+        sentences.append(f"In {years[rng.integers(len(years))]}, {said}.")
+    return Document(text=" ".join(sentences), context=context)
+
+
+def _likelihood(facts: Facts, document: Document, context: Context) -> float:
+    if document.messages or context.mannered:
+        return 0.0
+    starts = [m.start() for m in re.finditer(r"(?:^|(?<=\. ))In \d{4}, ", document.text)]
+    sentences = [document.text[a:b].rstrip(" ") for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    if not 1 <= len(sentences) <= MAX_SENTENCES or " ".join(sentences) != document.text:
+        return 0.0
+    probability = 1 / MAX_SENTENCES
+    for sentence in sentences:
+        probability *= _sentence_likelihood(facts, sentence, context)
+    return probability
+
+
+def _sentence_likelihood(facts: Facts, sentence: str, context: Context) -> float:
+    years = facts.eras[context.era].all_years()
+    if int(sentence[3:7]) not in years:
+        return 0.0
+    weights = topic_weights(facts)
+    total = 0.0
+    for topic in facts.topics.values():
+        before, after = topic.statement.split("{answer}")
+        body = sentence[9:]
+        if body.startswith(before) and body.endswith(f"{after}."):
+            answer = body[len(before) : len(body) - len(after) - 1]
+            if answer in topic.answers[context.era]:
+                total += weights[topic.name] * topic.answers[context.era][answer]
+    return total / len(years)
