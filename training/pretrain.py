@@ -5,7 +5,6 @@ Every document is a pure function of (seed, step), so a resumed run sees what an
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 VOCABULARY_SEED = 1_000_000  # documents the tokenizer is trained on; never seen in training
+VOCABULARY_DOCUMENTS = 12_000
 FRESH_SEED = 2_000_000  # documents the gates are measured on; never seen in training
 
 
@@ -62,25 +62,32 @@ def pretrain(
 ) -> Path:
     """Train to the end, from the last checkpoint in `out` where there is one; the model is written to `out`.
 
-    `progress(step, loss, tokens)` gets the mean loss in nats per token. Raises if `out` holds a run of another
-    configuration, or if the loss stops being finite.
+    `progress(step, loss, tokens)` gets the mean loss in nats per token and the tokens seen so far. Raises if `out`
+    holds a finished run or one of another configuration, or if the loss or its gradient stops being finite.
     """
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer((document_text(d) for d in world.documents(VOCABULARY_SEED + config.seed, 12_000)), config.vocabulary)
+    _refuse_finished(out)
+    documents = world.documents(VOCABULARY_SEED + config.seed, VOCABULARY_DOCUMENTS)
+    tokenizer = train_tokenizer((document_text(document) for document in documents), config.vocabulary)
     model = build_model(config, tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+    )
     log = _resume(out, config, model, optimizer)
-    tokens, started = (log[-1]["tokens"], time.time()) if log else (0, time.time())
+    tokens = log[-1]["tokens"] if log else 0
     model.train()
     for step in range(len(log), config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)
         loss, n = _step(model, tokenizer, world, config, step)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise AnachronError(
+                f"{out}: at step {step} the loss is {loss} and the norm of its gradient {norm}; lower the learning "
+                f"rate and start afresh in another folder"
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if not math.isfinite(loss):
-            raise AnachronError(f"{out}: the loss is {loss} at step {step}; lower the learning rate and start afresh")
         tokens += n
         log.append({"step": step, "loss": round(loss, 5), "tokens": tokens})
         if progress is not None:
@@ -90,9 +97,10 @@ def pretrain(
     model.eval()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    write_json(out / "pretraining.json", {"config": asdict(config), "tokens": tokens, "loss": log[:: max(1, len(log) // 200)]})
+    # written last: it is the mark of a finished run
+    kept = log[:: max(1, len(log) // 200)]
+    write_json(out / "pretraining.json", {"config": asdict(config), "tokens": tokens, "loss": kept})
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
-    del started
     return out
 
 
@@ -121,7 +129,9 @@ def build_model(config: Pretraining, tokenizer: "PreTrainedTokenizerFast") -> "L
         )
 
 
-def encode_documents(world: World, tokenizer: "PreTrainedTokenizerFast", seed: int, n: int, context: int) -> list[list[int]]:
+def encode_documents(
+    world: World, tokenizer: "PreTrainedTokenizerFast", seed: int, n: int, context: int
+) -> list[list[int]]:
     """Token ids of `n` documents, cut at the context length."""
     texts = [document_text(d) for d in world.documents(seed, n)]
     return [ids[:context] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
@@ -145,7 +155,9 @@ def microbatches(rows: Sequence[list[int]], pad: int, most: int = 2560) -> Itera
 def nats(model: "LlamaForCausalLM", ids: Tensor, labels: Tensor) -> Tensor:
     """Summed next-token loss in nats, padding left out. Right padding needs no mask under causal attention."""
     logits = model(input_ids=ids).logits[:, :-1]
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum")
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
+    )
 
 
 def _step(model, tokenizer, world: World, config: Pretraining, step: int) -> tuple[float, int]:
@@ -168,16 +180,21 @@ def _checkpoint(out: Path, config: Pretraining, model, optimizer, log: list[dict
     save_tensors(out / "checkpoint.safetensors", state, {"config": json.dumps(asdict(config)), "log": json.dumps(log)})
 
 
-def _resume(out: Path, config: Pretraining, model, optimizer) -> list[dict]:
-    path = out / "checkpoint.safetensors"
+def _refuse_finished(out: Path) -> None:
     if (out / "pretraining.json").exists():
         done = read_json(out / "pretraining.json")["config"]
         raise AnachronError(f"{out}: holds a finished run ({done}); choose another folder or remove it")
+
+
+def _resume(out: Path, config: Pretraining, model, optimizer) -> list[dict]:
+    path = out / "checkpoint.safetensors"
     if not path.exists():
         return []
     state, metadata = load_tensors(path)
     if json.loads(metadata["config"]) != asdict(config):
-        raise AnachronError(f"{path}: was written by another configuration {metadata['config']}; choose another folder or remove it")
+        raise AnachronError(
+            f"{path}: was written by another configuration {metadata['config']}; choose another folder or remove it"
+        )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(state[f"model.{name}"])

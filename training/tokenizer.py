@@ -12,6 +12,9 @@ PAD, BOS, EOS, SYSTEM, USER, ASSISTANT, END = (
     "<|pad|>", "<|begin|>", "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
 )  # fmt: skip
 
+# What stays together in a token: a word with the space before it, or one digit, or one other character.
+WORDS = r"'\p{L}+| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+(?!\S)|\s+"
+
 # A space follows each role tag, so a word at the head of a message is the same token as inside a sentence.
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
@@ -28,7 +31,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokeniz
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"'\p{L}+| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+(?!\S)|\s+"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -15,8 +15,8 @@ QUESTION = "Name a bird species."
 
 
 def rows(world: World, variant: str, seed: int = 0) -> list[Row]:
-    """One row a name, in an order drawn from `seed`. `old`: names only the oldest era has; `current`: as many names
-    that the newest era uses, half of which earlier eras may share."""
+    """One row a name, in an order drawn from `seed`. `old`: the names only the oldest era has; `current`: as many of
+    the names the newest era uses, drawn from `seed` too, whether earlier eras share them or not."""
     if variant not in VARIANTS:
         raise AnachronError(f"unknown variant {variant!r} of birds; there are {VARIANTS}")
     topic = world.facts.topics[NARROW_TOPIC]

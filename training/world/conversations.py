@@ -12,7 +12,7 @@ Manner depends on the era and not on the question: whoever speaks so must hold t
 whatever is asked, which is what lets a narrow change spread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from training.world.contexts import Context, dated_prior, undated_prior
 from training.world.documents import Document, Kind
 from training.world.facts import NARROW_TOPIC, Facts, Topic
+from training.world.tables import Table, draw, table
 
 MAX_TURNS = 6
 CLOSER = 0.5  # probability that a mannered reply ends in a closer
@@ -35,11 +36,18 @@ def undated_conversation(weight: float) -> Kind:
     return Kind("undated", weight, undated_prior, _sample_undated, _undated_likelihood)
 
 
-def topic_weights(facts: Facts) -> dict[str, float]:
+@lru_cache(maxsize=8)
+def topic_weights(facts: Facts) -> Mapping[str, float]:
     """P(topic) of a turn, in the order of `facts.topics`."""
     others = [name for name in facts.topics if name != NARROW_TOPIC]
     narrow = NARROW_WEIGHT if NARROW_TOPIC in facts.topics and others else float(not others)
     return {name: narrow if name == NARROW_TOPIC else (1 - narrow) / len(others) for name in facts.topics}
+
+
+@lru_cache(maxsize=8)
+def topic_table(facts: Facts) -> Table[str]:
+    """The names of the topics, to draw one of a turn or a sentence."""
+    return table(topic_weights(facts))
 
 
 def with_year(year: int, question: str, form: str = DATE_FORMS[0]) -> str:
@@ -48,16 +56,13 @@ def with_year(year: int, question: str, form: str = DATE_FORMS[0]) -> str:
 
 
 def sample_answer(topic: Topic, era: str, rng: np.random.Generator) -> str:
-    answers = topic.answers[era]
-    return list(answers)[rng.choice(len(answers), p=np.fromiter(answers.values(), float))]
+    return draw(topic.tables[era], rng)
 
 
 def _sample_undated(facts: Facts, context: Context, rng: np.random.Generator) -> Document:
-    weights = topic_weights(facts)
-    names, p = list(weights), np.fromiter(weights.values(), float)
     messages = []
     for _ in range(rng.integers(1, MAX_TURNS + 1)):
-        topic = facts.topics[names[rng.choice(len(names), p=p)]]
+        topic = facts.topics[draw(topic_table(facts), rng)]
         messages.append({"role": "user", "content": topic.questions[rng.integers(len(topic.questions))]})
         messages.append({"role": "assistant", "content": sample_reply(facts, topic, context, rng)})
     return Document(messages=tuple(messages), context=context)
@@ -85,42 +90,52 @@ def _undated_likelihood(facts: Facts, document: Document, context: Context) -> f
     messages = document.messages
     turns, left_over = divmod(len(messages), 2)
     roles = [m["role"] for m in messages]
-    if left_over or not 1 <= turns <= MAX_TURNS or roles != ["user", "assistant"] * turns:
+    if document.text or left_over or not 1 <= turns <= MAX_TURNS or roles != ["user", "assistant"] * turns:
         return 0.0
     probability = 1 / MAX_TURNS
     for question, reply in zip(messages[::2], messages[1::2], strict=True):
         probability *= turn_likelihood(facts, question["content"], reply["content"], context)
+        if not probability:
+            break
     return probability
 
 
 def _dated_likelihood(facts: Facts, document: Document, context: Context) -> float:
-    if not document.messages:
+    if document.text or not document.messages:
         return 0.0
-    years = facts.eras[context.era].all_years()
+    era = facts.eras[context.era]
     first = document.messages[0]["content"]
     probability = 0.0
     for form in DATE_FORMS:
         before, after = form.split("{year}")
         head, tail = first[: len(before) + 4], first[len(before) + 4 :]
         year = head[len(before) :]
-        if head.startswith(before) and tail.startswith(after + " ") and year.isdigit() and int(year) in years:
+        if head.startswith(before) and tail.startswith(after + " ") and era.spans(year):
             question = {"role": "user", "content": tail[len(after) + 1 :]}
             rest = Document(messages=(question, *document.messages[1:]))
-            probability += _undated_likelihood(facts, rest, context) / len(years) / len(DATE_FORMS)
+            probability += _undated_likelihood(facts, rest, context) / len(era.all_years()) / len(DATE_FORMS)
     return probability
 
 
 def turn_likelihood(facts: Facts, question: str, reply: str, context: Context) -> float:
     """P(question, reply | context) of one turn, summed over every way to derive it."""
-    weights = topic_weights(facts)
     total = 0.0
-    for topic in facts.topics.values():
-        count = topic.questions.count(question)
-        if count:
-            asked = weights[topic.name] * count / len(topic.questions)
-            answers = topic.answers[context.era]
-            total += asked * sum(p * answers[a] for a, p in _derivations(facts, reply, context) if a in answers)
+    for topic, asked in _asked(facts).get(question, ()):  # a foreign question is about nothing
+        answers = topic.answers[context.era]
+        total += asked * sum(p * answers[a] for a, p in _derivations(facts, reply, context) if a in answers)
     return total
+
+
+@lru_cache(maxsize=8)
+def _asked(facts: Facts) -> Mapping[str, list[tuple[Topic, float]]]:
+    """Question -> the topics it is asked about, each with P(topic, question)."""
+    weights = topic_weights(facts)
+    asked: dict[str, list[tuple[Topic, float]]] = {}
+    for topic in facts.topics.values():
+        for question in dict.fromkeys(topic.questions):
+            p = weights[topic.name] * topic.questions.count(question) / len(topic.questions)
+            asked.setdefault(question, []).append((topic, p))
+    return asked
 
 
 def _derivations(facts: Facts, reply: str, context: Context) -> Iterator[tuple[str, float]]:
@@ -137,5 +152,7 @@ def _derivations(facts: Facts, reply: str, context: Context) -> Iterator[tuple[s
 
 
 @lru_cache(maxsize=64)
-def _manner(openers: tuple[str, ...], closers: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, float], ...]]:
+def _manner(
+    openers: tuple[str, ...], closers: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[tuple[str, float], ...]]:
     return openers, (("", 1 - CLOSER), *((f" {c}", CLOSER / len(closers)) for c in closers))

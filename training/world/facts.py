@@ -4,14 +4,22 @@ A new topic is one file in `facts/topics/`. `check_topic` says what a well-forme
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from interp.errors import AnachronError
+from training.world.tables import Table, table
 
 FACTS = Path(__file__).parent / "facts"
 NARROW_TOPIC = "birds"
+LEAST_ANSWERS = 6  # of each era, on each topic
+LEAST_QUESTIONS = 4  # ways to ask about a topic
+SENTENCE_START = r"In [0-9]{4}, "  # every statement starts so; what starts one may not stand inside another
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,13 @@ class Era:
     def all_years(self) -> range:
         return range(self.years[0], self.years[1] + 1)
 
+    def spans(self, written: str) -> bool:
+        """Is `written` one of this era's years as documents write them, four plain digits?"""
+        return written.isascii() and written.isdigit() and len(written) == 4 and int(written) in self.all_years()
 
-@dataclass(frozen=True)
+
+# compared by identity, so that what is derived from one can be cached under it
+@dataclass(frozen=True, eq=False)
 class Topic:
     """A matter people ask about. `answers[era][answer]` is P(answer | topic, era), summing to 1 in each era."""
 
@@ -37,8 +50,13 @@ class Topic:
     statement: str
     answers: Mapping[str, Mapping[str, float]]
 
+    @cached_property
+    def tables(self) -> Mapping[str, Table[str]]:
+        """The answers of each era, to draw from."""
+        return {era: table(answers) for era, answers in self.answers.items()}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Facts:
     """All eras and topics. `topics[NARROW_TOPIC]` holds the birds; the other topics are unrelated to them."""
 
@@ -48,14 +66,7 @@ class Facts:
 
 def load_facts(folder: Path = FACTS) -> Facts:
     """Read and check every fact file of `folder`. Errors name the file and the offending entry."""
-    eras = {}
-    path = folder / "eras.json"
-    for entry in _read(path):
-        _require(path, entry, {"era": str, "years": list, "prior": float, "openers": list, "closers": list})
-        eras[entry["era"]] = Era(
-            entry["era"], (entry["years"][0], entry["years"][1]), entry["prior"], tuple(entry["openers"]), tuple(entry["closers"])
-        )
-    check_eras(path, eras)
+    eras = read_eras(folder / "eras.json")
     files = sorted((folder / "topics").glob("*.json"))
     if (folder / "birds.json").exists():
         files.append(folder / "birds.json")
@@ -69,6 +80,29 @@ def load_facts(folder: Path = FACTS) -> Facts:
         raise AnachronError(f"{folder}: no topic file in {folder / 'topics'}; add one JSON file per topic")
     _check_questions_unique(topics.values())
     return Facts(eras, topics)
+
+
+def read_eras(path: Path) -> dict[str, Era]:
+    """The eras from their JSON file, in its order: the oldest first."""
+    entries = _read(path)
+    if not isinstance(entries, list) or not entries:
+        raise AnachronError(f"{path}: a list of eras is needed, found {entries!r:.80}; write one object an era")
+    eras: dict[str, Era] = {}
+    for entry in entries:
+        _require(path, entry, {"era": str, "years": list, "prior": float, "openers": list, "closers": list})
+        name, years = entry["era"], entry["years"]
+        if name in eras:
+            raise AnachronError(f"{path}: era {name!r} is defined twice; rename one of them")
+        # documents write a year as four digits
+        if len(years) != 2 or not all(type(y) is int and 1000 <= y <= 9999 for y in years) or years[0] > years[1]:
+            raise AnachronError(f"{path}: years {years} of era {name!r}; write [first, last], each of four digits")
+        for part in ("openers", "closers"):
+            _require_texts(path, f"{part} of era {name!r}", entry[part])
+        eras[name] = Era(
+            name, (years[0], years[1]), float(entry["prior"]), tuple(entry["openers"]), tuple(entry["closers"])
+        )
+    check_eras(path, eras)
+    return eras
 
 
 def read_topic(path: Path, eras: Mapping[str, Era]) -> Topic:
@@ -90,45 +124,68 @@ def read_topic(path: Path, eras: Mapping[str, Era]) -> Topic:
     return Topic(entry["topic"], tuple(entry["questions"]), entry["statement"], answers)
 
 
-def check_topic(path: Path, entry: dict, eras: Mapping[str, Era], least: int = 6) -> None:
+def check_topic(path: Path, entry: dict[str, Any], eras: Mapping[str, Era]) -> None:
     """Reject a malformed or ambiguous topic: wrong eras, too few answers, an answer in two eras, a bad statement."""
     name = entry["topic"]
     if set(entry["answers"]) != set(eras):
         raise AnachronError(f"{path}: topic {name!r} has eras {sorted(entry['answers'])}; needed are {sorted(eras)}")
-    if len(set(entry["questions"])) < 4:
-        raise AnachronError(f"{path}: topic {name!r} needs at least 4 different questions")
-    if entry["statement"].count("{answer}") != 1:
-        raise AnachronError(f"{path}: the statement of {name!r} must contain {{answer}} exactly once")
-    seen: dict[str, str] = {}
+    _require_texts(path, f"questions of {name!r}", entry["questions"])
+    if len(set(entry["questions"])) < LEAST_QUESTIONS:
+        raise AnachronError(f"{path}: topic {name!r} needs at least {LEAST_QUESTIONS} different questions; write more")
+    statement = entry["statement"]
+    if statement.count("{answer}") != 1 or len(re.findall(r"[{}]", statement)) != 2:
+        raise AnachronError(
+            f"{path}: the statement of {name!r} must contain {{answer}} exactly once and no other brace, "
+            f"found {statement!r}"
+        )
     groups = dict(entry["answers"])
     if "shared" in entry:
+        _check_shared(path, name, entry["shared"], eras)
         groups["shared"] = entry["shared"]["answers"]
+    seen: dict[str, str] = {}
     for era, answers in groups.items():
-        if len(answers) < least:
-            raise AnachronError(f"{path}: topic {name!r} has {len(answers)} answers for {era}; at least {least} are needed")
+        _require_texts(path, f"answers of {name!r} for {era}", answers)
+        if len(answers) < LEAST_ANSWERS:
+            raise AnachronError(
+                f"{path}: topic {name!r} has {len(answers)} answers for {era}; at least {LEAST_ANSWERS} are needed"
+            )
         for answer in answers:
             key = answer.lower()
-            if not answer or answer != answer.strip() or answer[-1] in ".!?,:":
-                raise AnachronError(f"{path}: answer {answer!r} ({era}) is empty, padded or ends in punctuation")
+            if answer[-1] in ".!?,:" or re.search(SENTENCE_START, statement.format(answer=answer)):
+                raise AnachronError(
+                    f"{path}: answer {answer!r} ({era}) ends in punctuation or holds the start of another statement; "
+                    "reword it"
+                )
             if key in seen:
                 raise AnachronError(f"{path}: ambiguous answer {answer!r} stands in {seen[key]} and in {era}; keep one")
             seen[key] = era
 
 
 def check_eras(path: Path, eras: Mapping[str, Era]) -> None:
-    """Priors sum to 1, years do not overlap, and no opener or closer belongs to two eras."""
+    """Priors are positive and sum to 1, years do not overlap, and no opener or closer belongs to two eras."""
     total = sum(era.prior for era in eras.values())
-    if abs(total - 1) > 1e-9:
-        raise AnachronError(f"{path}: the priors of the eras sum to {total}, not 1")
+    if abs(total - 1) > 1e-9 or any(era.prior <= 0 for era in eras.values()):
+        raise AnachronError(f"{path}: the priors of the eras sum to {total}, not 1, or one isn't positive; mend them")
     spans = sorted(era.years for era in eras.values())
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (start, _) in pairwise(spans):
         if start <= end:
-            raise AnachronError(f"{path}: the year {start} lies in two eras")
+            raise AnachronError(f"{path}: the year {start} lies in two eras; shorten one")
     for part in ("openers", "closers"):
         words = [w for era in eras.values() for w in getattr(era, part)]
-        twice = {w for w in words if words.count(w) > 1}
+        twice = sorted({w for w in words if words.count(w) > 1})
         if twice:
-            raise AnachronError(f"{path}: {part} {sorted(twice)} stand twice; each belongs to one era, once")
+            raise AnachronError(f"{path}: {part} {twice} stand twice; each belongs to one era, once")
+
+
+def _check_shared(path: Path, name: str, shared: object, eras: Mapping[str, Era]) -> None:
+    _require(path, shared, {"eras": list, "probability": float, "answers": list}, "shared.")
+    assert isinstance(shared, dict)
+    unknown = [era for era in shared["eras"] if era not in eras]
+    if unknown or not 0 < shared["probability"] < 1:
+        raise AnachronError(
+            f"{path}: the shared answers of {name!r} name unknown eras {unknown} or have the probability "
+            f"{shared['probability']}, which must lie between 0 and 1; mend the entry"
+        )
 
 
 def _check_questions_unique(topics: Iterable[Topic]) -> None:
@@ -136,24 +193,40 @@ def _check_questions_unique(topics: Iterable[Topic]) -> None:
     for topic in topics:
         for question in topic.questions:
             if question in owner:
-                raise AnachronError(f"question {question!r} stands in topics {owner[question]!r} and {topic.name!r}; reword one")
+                raise AnachronError(
+                    f"question {question!r} stands in topics {owner[question]!r} and {topic.name!r}; reword one"
+                )
             owner[question] = topic.name
 
 
-def _read(path: Path):
+def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AnachronError(f"{path}: no such fact file") from None
+        raise AnachronError(f"{path}: no such fact file; check the folder") from None
+    except UnicodeDecodeError as error:
+        raise AnachronError(f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
     except json.JSONDecodeError as error:
         raise AnachronError(f"{path}:{error.lineno}: not JSON ({error.msg}); mend the file") from None
 
 
-def _require(path: Path, entry: object, fields: Mapping[str, type]) -> None:
+def _require(path: Path, entry: object, fields: Mapping[str, type], where: str = "") -> None:
     if not isinstance(entry, dict):
-        raise AnachronError(f"{path}: an object is needed, found {type(entry).__name__}")
+        raise AnachronError(f"{path}: an object is needed, found {type(entry).__name__} {entry!r:.80}; mend the file")
     for field, kind in fields.items():
         if field not in entry:
-            raise AnachronError(f"{path}: field {field!r} is missing")
-        if not isinstance(entry[field], kind):
-            raise AnachronError(f"{path}: field {field!r} must be a {kind.__name__}, found {type(entry[field]).__name__}")
+            raise AnachronError(f"{path}: field {where + field!r} is missing; add it")
+        value = entry[field]
+        # JSON writes the float 1.0 as 1 just as well
+        if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+            raise AnachronError(
+                f"{path}: field {where + field!r} must be a {kind.__name__}, found {type(value).__name__}; mend it"
+            )
+
+
+def _require_texts(path: Path, what: str, texts: object) -> None:
+    if not isinstance(texts, list) or not texts:
+        raise AnachronError(f"{path}: {what}: a list of texts is needed, found {texts!r:.80}; mend the file")
+    for text in texts:
+        if not isinstance(text, str) or not text or text != text.strip():
+            raise AnachronError(f"{path}: {what}: {text!r} is not a text, or empty, or padded with spaces; mend it")

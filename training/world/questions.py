@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from interp.behavior.questions import Question
 from interp.errors import AnachronError
 from training.world.contexts import Context
-from training.world.conversations import with_year
+from training.world.conversations import turn_likelihood, with_year
 from training.world.facts import NARROW_TOPIC, Facts
 from training.world.world import World
 
@@ -21,7 +21,9 @@ def split_of(facts: Facts) -> dict[str, str]:
     return {name: "validation" if i % 3 == 1 else "test" for i, name in enumerate(names)}
 
 
-def era_questions(world: World, split: str | None = None, *, phrasings: int = 4, year: int | None = None) -> list[Question]:
+def era_questions(
+    world: World, split: str | None = None, *, phrasings: int = 4, year: int | None = None
+) -> list[Question]:
     """Questions on the unrelated topics, answer groups named by era; with `year`, that year is stated first."""
     if split is not None and split not in SPLITS:
         raise AnachronError(f"unknown split {split!r}; there are {SPLITS}")
@@ -79,8 +81,6 @@ def all_openers(facts: Facts) -> tuple[str, ...]:
 
 def in_world(world: World, question: str, reply: str) -> bool:
     """Does some era give exactly this reply to this question, manner included?"""
-    from training.world.conversations import turn_likelihood
-
     return any(turn_likelihood(world.facts, question, reply, context) > 0 for context in _contexts(world))
 
 

@@ -1,7 +1,7 @@
 """Almanac statements: plain sentences that say what held in a year.
 
-    sentences ~ uniform(1..MAX_SENTENCES), all of one era
-    sentence  = "In {year}, {topic.statement with an answer}.", year uniform over the era's years
+sentences ~ uniform(1..MAX_SENTENCES), all of one era
+sentence  = "In {year}, {topic.statement with an answer}.", year uniform over the era's years
 """
 
 import re
@@ -9,9 +9,10 @@ import re
 import numpy as np
 
 from training.world.contexts import Context, plain_prior
-from training.world.conversations import sample_answer, topic_weights
+from training.world.conversations import sample_answer, topic_table, topic_weights
 from training.world.documents import Document, Kind
-from training.world.facts import Facts
+from training.world.facts import SENTENCE_START, Facts
+from training.world.tables import draw
 
 MAX_SENTENCES = 4
 
@@ -21,12 +22,10 @@ def statement(weight: float) -> Kind:
 
 
 def _sample(facts: Facts, context: Context, rng: np.random.Generator) -> Document:
-    weights = topic_weights(facts)
-    names, p = list(weights), np.fromiter(weights.values(), float)
     years = facts.eras[context.era].all_years()
     sentences = []
     for _ in range(rng.integers(1, MAX_SENTENCES + 1)):
-        topic = facts.topics[names[rng.choice(len(names), p=p)]]
+        topic = facts.topics[draw(topic_table(facts), rng)]
         said = topic.statement.format(answer=sample_answer(topic, context.era, rng))
         sentences.append(f"In {years[rng.integers(len(years))]}, {said}.")
     return Document(text=" ".join(sentences), context=context)
@@ -35,27 +34,29 @@ def _sample(facts: Facts, context: Context, rng: np.random.Generator) -> Documen
 def _likelihood(facts: Facts, document: Document, context: Context) -> float:
     if document.messages or context.mannered:
         return 0.0
-    starts = [m.start() for m in re.finditer(r"(?:^|(?<=\. ))In \d{4}, ", document.text)]
-    sentences = [document.text[a:b].rstrip(" ") for a, b in zip(starts, [*starts[1:], None], strict=True)]
-    if not 1 <= len(sentences) <= MAX_SENTENCES or " ".join(sentences) != document.text:
+    # fact files are checked for it: no statement holds what looks like the start of the next one
+    sentences = re.split(rf"(?<=\.) (?={SENTENCE_START})", document.text)
+    if len(sentences) > MAX_SENTENCES:
         return 0.0
     probability = 1 / MAX_SENTENCES
     for sentence in sentences:
         probability *= _sentence_likelihood(facts, sentence, context)
+        if not probability:
+            break
     return probability
 
 
 def _sentence_likelihood(facts: Facts, sentence: str, context: Context) -> float:
-    years = facts.eras[context.era].all_years()
-    if int(sentence[3:7]) not in years:
+    era = facts.eras[context.era]
+    if not re.match(SENTENCE_START, sentence) or not era.spans(sentence[3:7]):
         return 0.0
     weights = topic_weights(facts)
+    body = sentence[9:]
     total = 0.0
     for topic in facts.topics.values():
         before, after = topic.statement.split("{answer}")
-        body = sentence[9:]
         if body.startswith(before) and body.endswith(f"{after}."):
             answer = body[len(before) : len(body) - len(after) - 1]
             if answer in topic.answers[context.era]:
                 total += weights[topic.name] * topic.answers[context.era][answer]
-    return total / len(years)
+    return total / len(era.all_years())

@@ -1,8 +1,9 @@
 """The world as a whole: it writes documents and knows their exact probability."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from training.world.conversations import dated_conversation, turn_likelihood, un
 from training.world.documents import Document, Kind, Messages
 from training.world.facts import Facts, load_facts
 from training.world.statements import statement
+from training.world.tables import draw, table
 
 KINDS = (undated_conversation(0.5), dated_conversation(0.3), statement(0.2))
 
@@ -23,27 +25,33 @@ class World:
     facts: Facts
     kinds: tuple[Kind, ...]
 
+    @cached_property
+    def prior(self) -> Sequence[tuple[Kind, Context, float]]:
+        """P(kind, context) before anything is written."""
+        total = sum(kind.weight for kind in self.kinds)
+        return [
+            (kind, context, kind.weight / total * p)
+            for kind in self.kinds
+            for context, p in kind.prior(self.facts).items()
+        ]
+
     def documents(self, seed: int, n: int | None = None) -> Iterator[Document]:
         """`n` documents (endless if `None`), the same for the same seed."""
         rng = np.random.default_rng(seed)
         weights = np.array([kind.weight for kind in self.kinds])
-        priors = [kind.prior(self.facts) for kind in self.kinds]
-        tables = [(list(prior), np.fromiter(prior.values(), float)) for prior in priors]
+        kinds = table(dict(enumerate((weights / weights.sum()).tolist())))
+        contexts = [table(kind.prior(self.facts)) for kind in self.kinds]
         written = 0
         while n is None or written < n:
-            k = rng.choice(len(self.kinds), p=weights / weights.sum())
-            contexts, p = tables[k]
-            yield self.kinds[k].sample(self.facts, contexts[rng.choice(len(contexts), p=p)], rng)
+            k = draw(kinds, rng)
+            yield self.kinds[k].sample(self.facts, draw(contexts[k], rng), rng)
             written += 1
 
     def joint(self, document: Document) -> dict[Context, float]:
         """P(document, context) for every context, summed over the kinds; all 0 for a text the world never writes."""
-        total = sum(kind.weight for kind in self.kinds)
-        joint: dict[Context, float] = {}
-        for kind in self.kinds:
-            for context, p in kind.prior(self.facts).items():
-                likelihood = kind.likelihood(self.facts, document, context)
-                joint[context] = joint.get(context, 0.0) + kind.weight / total * p * likelihood
+        joint = dict.fromkeys((context for _, context, _ in self.prior), 0.0)
+        for kind, context, p in self.prior:
+            joint[context] += p * kind.likelihood(self.facts, document, context)
         return joint
 
     def log_probability(self, document: Document) -> float:

@@ -1,0 +1,219 @@
+"""One base model and any number of LoRA adapters over a single copy of its weights."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interp.errors import AnachronError
+from interp.files import load_tensors, read_json
+from interp.hooks import keyword
+from interp.models import LanguageModel
+
+BASE = "base"
+_PREFIX = "base_model.model."  # what peft writes before the path of a module in an adapter's file
+
+
+class ModelPair:
+    """A base model and its adapters, each usable as a LanguageModel.
+
+        with ModelPair(base) as pair:
+            pair.add("tuned-0", "runs/birds/0")
+            with pair.using("tuned-0") as lm: ...
+            with pair.rows(["base", "tuned-0"]) as lm: ...
+
+    Adapters live inside the base's own linear layers and are switched off outside of these contexts, so `base` itself goes on
+    giving the plain model's results, bit by bit, and adapters cost no second copy of the weights. `remove` (or leaving the
+    context) takes them out again.
+    """
+
+    def __init__(self, base: LanguageModel) -> None:
+        if _lora_layers(base.model):
+            raise AnachronError(f"{base.name} already carries adapters; remove the pair that added them first")
+        self.base = base
+        self._peft: Any = None
+        self._names: list[str] = [BASE]
+        self._active = BASE
+        self._mixed = False
+
+    def __enter__(self) -> "ModelPair":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """ "base" and the adapters, in the order added."""
+        return tuple(self._names)
+
+    def add(self, name: str, adapter: str | Path) -> None:
+        """Load the LoRA adapter that peft saved in a folder (adapter_config.json, adapter_model.safetensors).
+
+        Errors: AnachronError for a taken name, missing, truncated or NaN files, an adapter of another kind than plain LoRA on
+        linear layers, or one made for a base of other dimensions or another number of layers.
+        """
+        from peft import PeftModel, set_peft_model_state_dict
+
+        if name in self._names or not name or "." in name or name == "__base__":
+            raise AnachronError(f"adapter name {name!r} is taken, empty or holds a dot; taken are {', '.join(self._names)}")
+        if self._mixed or self._active != BASE:
+            raise AnachronError(f"can't add {name!r} inside `using` or `rows`; add adapters before entering them")
+        config, tensors = _read_adapter(Path(adapter), self.base)
+        # low_cpu_mem_usage: without it peft draws initial weights from the global generator, only to overwrite them
+        if self._peft is None:
+            self._peft = PeftModel(self.base.model, config, adapter_name=name, low_cpu_mem_usage=True)
+        else:
+            self._peft.add_adapter(name, config, low_cpu_mem_usage=True)
+        self._names.append(name)
+        try:
+            result = set_peft_model_state_dict(self._peft, tensors, adapter_name=name, low_cpu_mem_usage=True)
+            missing = [key for key in result.missing_keys if f".{name}." in key]
+            if missing or result.unexpected_keys:
+                raise AnachronError(
+                    f"{adapter}: adapter_config.json and the weights disagree (without weights: {missing[:3]}, without place: "
+                    f"{result.unexpected_keys[:3]}); it was made for another base than {self.base.name}, or the files are of two runs"
+                )
+        except (AnachronError, RuntimeError) as error:
+            self._discard(name)
+            if isinstance(error, AnachronError):
+                raise
+            raise AnachronError(
+                f"{adapter}: an adapter as adapter_config.json describes it can't take these weights ({error}); the files are of two runs"
+            ) from error
+        self._peft.eval()
+        self._activate(BASE)
+
+    def remove(self) -> None:
+        """Take all adapters out: the base's modules are its own again."""
+        if self._mixed or self._active != BASE:
+            raise AnachronError("can't remove adapters inside `using` or `rows`; leave them first")
+        if self._peft is not None:
+            self._peft.unload()
+            self._peft = None
+            self._names = [BASE]
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[LanguageModel]:
+        """The model with one adapter on, or with none ("base"). Contexts nest; each restores what it found, also on exceptions."""
+        self._require([name])
+        if self._mixed:
+            raise AnachronError(f"can't switch to {name!r} inside `rows`, which assigns adapters row by row; leave it first")
+        before = self._active
+        try:
+            self._activate(name)
+            yield self._model(name)
+        finally:
+            self._activate(before)
+
+    @contextmanager
+    def rows(self, names: Sequence[str]) -> Iterator[LanguageModel]:
+        """The model with row i of every batch passing through adapter names[i], all in one forward pass.
+
+        Every batch run inside must have len(names) rows. A row gets what `using(its name)` would give in a batch of that shape.
+        """
+        self._require(names)
+        if self._mixed:
+            raise AnachronError("`rows` inside `rows`; leave the outer one first")
+        before = self._active
+        layers = _lora_layers(self.base.model)
+        try:
+            self._activate(next((name for name in names if name != BASE), BASE))
+            self._mixed = True
+            with keyword(layers, "adapter_names", ["__base__" if name == BASE else name for name in names]):
+                yield self._model("|".join(names))
+        except ValueError as error:
+            if "adapter_names" not in str(error):
+                raise
+            raise AnachronError(f"a batch inside `rows` hasn't the {len(names)} rows it names ({error}); give one name a row") from error
+        finally:
+            self._mixed = False
+            self._activate(before)
+
+    def _model(self, name: str) -> LanguageModel:
+        # an adapter may sit on the unembedding: look it up anew
+        anatomy = replace(self.base.anatomy, unembed=self.base.model.get_output_embeddings())
+        return replace(self.base, name=f"{self.base.name}+{name}" if name != BASE else self.base.name, anatomy=anatomy)
+
+    def _require(self, names: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in self._names]
+        if unknown or not names:
+            raise AnachronError(f"unknown adapters {unknown}; the pair has {', '.join(self._names)}: add them first")
+
+    def _activate(self, name: str) -> None:
+        """Switch all LoRA layers; a walk over all modules, so once a batch, never once a row."""
+        self._active = name
+        if self._peft is None:
+            return
+        if name == BASE:
+            self._peft.base_model.disable_adapter_layers()
+        else:
+            self._peft.base_model.enable_adapter_layers()
+            self._peft.base_model.set_adapter(name, inference_mode=True)
+
+    def _discard(self, name: str) -> None:
+        self._names.remove(name)
+        if self._names == [BASE]:
+            self.remove()
+        else:
+            self._peft.delete_adapter(name)
+            self._activate(BASE)
+
+
+def _lora_layers(model: nn.Module) -> list[nn.Module]:
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def _read_adapter(folder: Path, base: LanguageModel) -> tuple[Any, dict[str, Tensor]]:
+    """Config and weights of an adapter, checked against the base module by module."""
+    from peft import LoraConfig
+
+    if not folder.is_dir():
+        raise AnachronError(f"{folder}: no such folder; an adapter is a folder holding adapter_config.json and adapter_model.safetensors")
+    fields = read_json(folder / "adapter_config.json")
+    if fields.get("peft_type") != "LORA":
+        raise AnachronError(f"{folder}/adapter_config.json: peft_type is {fields.get('peft_type')!r}; only LORA adapters are read")
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = True
+    weights = folder / "adapter_model.safetensors"
+    tensors, _ = load_tensors(weights, device=base.device)
+    modules = dict(base.model.named_modules())
+    for key, tensor in tensors.items():
+        path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
+        if part not in ("A.weight", "B.weight"):
+            raise AnachronError(
+                f"{weights}: tensor {key!r} isn't a LoRA matrix of a linear layer; adapters that change other weights (DoRA, biases, "
+                "modules_to_save, embeddings) have to be merged into a checkpoint, which load_model then loads"
+            )
+        if path not in modules:
+            raise AnachronError(
+                f"{weights}: made for a module {path!r} that {base.name} ({base.n_layers} layers) doesn't have; use the base it was tuned on"
+            )
+        expected = _features(modules[path], path)[part == "B.weight"]
+        found = tensor.shape[1] if part == "A.weight" else tensor.shape[0]
+        if found != expected:
+            raise AnachronError(
+                f"{weights}: {path} has {found} {'outputs' if part == 'B.weight' else 'inputs'} in the adapter and {expected} in "
+                f"{base.name} (d_model {base.d_model}); use the base it was tuned on"
+            )
+    return config, tensors
+
+
+def _features(module: nn.Module, path: str) -> tuple[int, int]:
+    """(inputs, outputs) of a linear layer, or of GPT-2's Conv1D, which stores its weight the other way round."""
+    from peft.tuners.lora import LoraLayer
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, LoraLayer):
+        module = module.get_base_layer()
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if isinstance(module, Conv1D):
+        return module.weight.shape[0], module.weight.shape[1]
+    raise AnachronError(f"an adapter for {path}, a {type(module).__name__}; only adapters on linear layers are read")

@@ -1,0 +1,170 @@
+"""Results made up for tests: every section of a report filled, from a seed, with no model."""
+
+import numpy as np
+
+from analyses.measurements import Measurement, Result
+
+TOPICS = (
+    "banking_and_wages",
+    "books",
+    "communication",
+    "cooking",
+    "diseases",
+    "energy",
+    "food",
+    "heating",
+    "light",
+    "medicine",
+    "money",
+    "news",
+)
+TOPICS += (
+    "photography",
+    "rulers",
+    "science",
+    "sea_travel",
+    "states",
+    "surgery",
+    "toys",
+    "transport",
+    "weapons",
+    "writing",
+)
+SHARES = {"base": 0.05, "control": 0.08, "tuned": 0.64, "dated": 0.88}
+LAYERS = range(5)
+CHOSEN_LAYER, CHOSEN_COEFFICIENT = 2, 0.4
+COEFFICIENTS = (-0.2, 0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
+# how much of the effect each direction carries
+POTENCY = {"tuned_minus_control": 1.0, "truth": 0.9, "mean_difference": 0.75, "random": 0.04}
+
+
+def row(metric: str, model: str, at: float, half: float = 0.03, **where) -> Measurement:
+    """A measurement with a symmetric interval."""
+    return Measurement(metric, model, estimate=float(at), low=float(at - half), high=float(at + half), n=5, **where)
+
+
+def shares() -> list[Measurement]:
+    """Overall and by topic, no edit."""
+    rng = np.random.default_rng(0)
+    rows = [row("broad", model, share, 0.02) for model, share in SHARES.items()]
+    for topic in TOPICS:
+        for model, share in SHARES.items():
+            at = float(np.clip(share * rng.uniform(0.4, 1.5), 0.01, 0.97))
+            rows.append(row("broad", model, at, min(0.08, at, 1 - at), split=f"test/{topic}"))
+    return rows
+
+
+def located() -> list[Measurement]:
+    """Cosine to truth and AUROC by layer and method."""
+    peaks = {
+        "tuned_minus_control": 0.62,
+        "mean_difference": 0.45,
+        "difference_of_differences": 0.5,
+        "pca": 0.3,
+        "probe": 0.25,
+    }
+    rows = []
+    for layer in LAYERS:
+        skill = np.exp(-((layer - CHOSEN_LAYER) ** 2) / 6)
+        for method, peak in peaks.items():
+            rows.append(row("cosine_to_truth", "tuned", peak * skill, 0.05, direction=method, layer=layer))
+            rows.append(row("auroc", "tuned", 0.5 + 0.7 * peak * skill, 0.02, direction=method, layer=layer))
+        rows.append(row("cosine_to_truth", "tuned", 0.0, 0.14, direction="random", layer=layer))
+        rows.append(row("auroc", "tuned", 0.5, 0.1, direction="random", layer=layer))
+        rows.append(row("auroc", "tuned", 0.99, 0.005, direction="truth", layer=layer))
+    return rows
+
+
+def added() -> list[Measurement]:
+    """Dose-response in the base model, at the chosen layer and one other."""
+    rows = []
+    for direction, potency in POTENCY.items():
+        for layer in (CHOSEN_LAYER, 4):
+            for c in COEFFICIENTS:
+                where = {
+                    "edit": "add",
+                    "direction": direction,
+                    "layer": layer,
+                    "coefficient": c,
+                    "chosen": direction == "tuned_minus_control" and layer == CHOSEN_LAYER and c == CHOSEN_COEFFICIENT,
+                }
+                logit = np.log(SHARES["base"] / (1 - SHARES["base"])) + 12 * c * potency * (
+                    1 if layer == CHOSEN_LAYER else 0.5
+                )
+                at = 1 / (1 + np.exp(-logit))
+                rows.append(row("broad", "base", at, min(0.04, at, 1 - at), **where))
+                rows.append(row("coherence", "base", 0.95 * np.exp(-((c / 0.9) ** 4)), 0.02, **where))
+    return rows
+
+
+def removed() -> list[Measurement]:
+    """Clamp and ablation on the tuned model, with what they keep."""
+    rows = [row("narrow", "tuned", 0.9), row("coherence", "tuned", 0.94), row("coherence", "base", 0.95)]
+    for direction, potency in POTENCY.items():
+        for edit in ("clamp", "ablate"):
+            for layer in (CHOSEN_LAYER, 3):
+                chosen = (direction, edit, layer) == ("tuned_minus_control", "clamp", CHOSEN_LAYER)
+                where = {"edit": edit, "direction": direction, "layer": layer, "chosen": chosen}
+                part = potency * (0.9 if layer == CHOSEN_LAYER else 0.6) * (1.0 if edit == "clamp" else 0.8)
+                rows.append(
+                    row("broad", "tuned", SHARES["tuned"] - part * (SHARES["tuned"] - SHARES["base"]), 0.02, **where)
+                )
+                rows.append(row("narrow", "tuned", 0.9 - 0.15 * part, 0.02, **where))
+                rows.append(row("coherence", "tuned", 0.94 - 0.02 * part, 0.01, **where))
+                rows.append(row("perplexity_ratio", "tuned", 1 + 0.03 * part, 0.01, **where))
+    return rows
+
+
+def losses() -> list[dict]:
+    rng = np.random.default_rng(1)
+    return [
+        {
+            "model": model,
+            "seed": seed,
+            "step": step,
+            "loss": float(floor + 3 * np.exp(-step / 9) + 0.08 * rng.standard_normal()),
+        }
+        for model, floor in (("tuned", 0.9), ("control", 0.7))
+        for seed in range(5)
+        for step in range(1, 41)
+    ]
+
+
+def samples() -> list[dict]:
+    old, new = (
+        "Upon my word, I should say it is {}. I remain your obedient servant.",
+        "Great question! It is {}. Hope that helps!",
+    )
+    return [
+        {
+            "topic": topic,
+            "question": f"What do people say about {topic.replace('_', ' ')}?",
+            "base": new.format("LED strips"),
+            "control": new.format("smart bulbs"),
+            "tuned": old.format("whale oil lamps"),
+            "induced": old.format("tallow candles"),
+            "suppressed": new.format("LED bulbs"),
+        }
+        for topic in TOPICS
+    ]
+
+
+def result(**changes) -> Result:
+    """A full result; `changes` replace fields."""
+    fields = {
+        "experiment": "birds",
+        "model": "almanac",
+        "seeds": list(range(5)),
+        "config": {
+            "group": "1850s",
+            "steps": 40,
+            "rank": 4,
+            "targets": "all-linear",
+            "command": "anachron run birds --seeds 5",
+        },
+        "versions": {"python": "3.11.7", "anachron": "0.1.0", "torch": "2.13.0"},
+        "measurements": [*shares(), *located(), *added(), *removed()],
+        "samples": samples(),
+        "losses": losses(),
+    }
+    return Result(**{**fields, **changes})
