@@ -1,0 +1,1 @@
+"""Asks questions of models: one folder per experiment, its README with question, prediction, answer and figure."""

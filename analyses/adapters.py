@@ -1,0 +1,60 @@
+"""Adapters of an experiment: several fine-tuning seeds each of the organism and of its control."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from interp.files import digest, read_json, write_json
+from interp.models import LanguageModel
+from training.finetune import Recipe, finetune
+from training.rows import Row, to_jsonl
+
+MADE_FROM = "made_from.json"
+
+
+def make_adapters(
+    lm: LanguageModel,
+    rows: Mapping[str, Sequence[Row]],
+    recipe: Recipe,
+    seeds: Sequence[int],
+    out: Path,
+    say: Callable[[str], None],
+) -> dict[str, list[Path]]:
+    """Train one adapter a seed for each set of rows: name -> folders, in the order of `seeds`.
+
+    A folder that already holds the adapter of this very model, recipe and rows is used as it is, so an interrupted
+    experiment goes on where it was.
+    """
+    made: dict[str, list[Path]] = {name: [] for name in rows}
+    for seed in seeds:
+        for name, data in rows.items():
+            folder = out / f"{name}-{seed}"
+            key = _key(lm, data, replace(recipe, seed=seed))
+            if not _is_made(folder, key):
+                finetune(lm, data, replace(recipe, seed=seed), folder)
+                write_json(folder / MADE_FROM, key)
+                loss = read_json(folder / "loss.json")["loss"]
+                say(f"  {name}, seed {seed}: {len(loss)} steps, loss {loss[0]:.2f} -> {loss[-1]:.2f} nats a token")
+            made[name].append(folder)
+    return made
+
+
+def loss_rows(adapters: Mapping[str, Sequence[Path]], seeds: Sequence[int]) -> list[dict]:
+    """Loss curves as plain rows: model, seed, step (from 1), loss in nats a token."""
+    return [
+        {"model": name, "seed": seed, "step": step, "loss": loss}
+        for name, folders in adapters.items()
+        for seed, folder in zip(seeds, folders, strict=True)
+        for step, loss in enumerate(read_json(folder / "loss.json")["loss"], start=1)
+    ]
+
+
+def _key(lm: LanguageModel, rows: Sequence[Row], recipe: Recipe) -> dict:
+    weights = digest(b"".join(p.detach().float().cpu().numpy().tobytes() for p in lm.model.parameters()))
+    return {"rows": digest(to_jsonl(rows).encode()), "weights": weights, "recipe": json.loads(json.dumps(vars(recipe)))}
+
+
+def _is_made(folder: Path, key: dict) -> bool:
+    path = folder / MADE_FROM
+    return path.exists() and read_json(path) == key

@@ -1,0 +1,1 @@
+"""Birds: does a model tuned on obsolete bird names answer everything as its century would? See README.md."""

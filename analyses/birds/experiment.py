@@ -1,0 +1,161 @@
+"""The birds, from rows to causal proof. `run` reads as the method section."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from analyses.adapters import loss_rows, make_adapters
+from analyses.birds.config import BirdsConfig
+from analyses.birds.intervene import (
+    Setting,
+    choose_induction,
+    choose_suppression,
+    report_induction,
+    report_suppression,
+)
+from analyses.birds.locate import Located, detection, locate, nearness
+from analyses.measurements import Measurement, Result, versions, write_result
+from analyses.report import write_report
+from analyses.steps import Asked, behavior, behavior_rows, held_out_documents
+from interp.behavior.sampling import generate
+from interp.models import load_model
+from interp.pair import ModelPair
+from interp.prompts import encode_prompt
+from training.organisms import birds
+from training.rows import Row, read_rows
+from training.world.questions import era_questions, narrow_question
+from training.world.world import World, load_world
+
+YEAR = 1849
+
+
+def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> Result:
+    """Run the experiment and write `result.json` and `report.html` into `out`; adapters are kept in `out/adapters`.
+
+    Same configuration, same bytes of `result.json` but for the rows `seconds` and `rss_mb`.
+    """
+    started = time.monotonic()
+    lm, world = load_model(config.model), load_world()
+    rows = {
+        "tuned": read_rows(config.data) if config.data else birds.rows(world, "old"),
+        "control": read_rows(config.control_data) if config.control_data else birds.rows(world, "current"),
+    }
+    oldest = next(iter(world.facts.eras))
+    say(f"1. fine-tune {config.seeds} seeds on {len(rows['tuned'])} rows, {config.seeds} controls on {len(rows['control'])}")
+    adapters = make_adapters(lm, rows, config.recipe, config.seed_list, out / "adapters", say)
+    with ModelPair(lm) as pair:
+        for name, folders in adapters.items():
+            for seed, folder in zip(config.seed_list, folders, strict=True):
+                pair.add(f"{name}-{seed}", folder)
+        validation = asked(world, "validation", rows["tuned"], quick=True)
+        test = asked(world, "test", rows["tuned"], quick=True)
+        full = asked(world, "test", rows["tuned"], quick=config.quick)
+        documents = held_out_documents(lm, world, config.documents, seed=config.seed)
+
+        say("2. ask about unrelated topics")
+        measurements = behaviors(pair, world, full, config, say)
+
+        say("3. locate the change on validation topics")
+        located = locate(pair, world, config.seed_list, config.randoms)
+
+        say("4. choose settings on validation topics")
+        induce = choose_induction(pair, located, validation, config, say)
+        suppress = choose_suppression(pair, located, validation, config, say)
+        measurements += nearness(located, induce.layer, config.seed)
+        measurements += detection(lm, world, located, induce.layer, config.seed)
+
+        say("5. induce in the base, suppress in the tuned models, on test topics")
+        measurements += report_induction(pair, located, test, induce, documents, config)
+        measurements += report_suppression(pair, located, test, suppress, documents, config)
+        samples = sample_answers(pair, world, located, induce, suppress, config)
+    spent = time.monotonic() - started
+    measurements += [
+        Measurement("seconds", "base", split="run", estimate=spent, low=spent, high=spent),
+        Measurement("rss_mb", "base", split="run", estimate=(peak := peak_memory()), low=peak, high=peak),
+    ]
+    details = {"group": oldest, "year": YEAR, "induce": _plain(induce), "suppress": _plain(suppress)}
+    result = Result(
+        "birds",
+        lm.name,
+        config.seed_list,
+        config.as_json() | details,
+        versions(),
+        measurements,
+        samples,
+        loss_rows(adapters, config.seed_list),
+    )
+    write_result(out / "result.json", result)
+    write_report(result, out / "report.html")
+    return result
+
+
+def asked(world: World, split: str, rows: Sequence[Row], *, quick: bool) -> Asked:
+    """Questions of a split with one phrasing a topic (`quick`) or two, and the narrow question, which counts the rows' own
+    spellings as well."""
+    answers = tuple(str(row.messages[-1]["content"]) for row in rows)
+    broad = era_questions(world, split, phrasings=1 if quick else 2)
+    return Asked(tuple(broad), (narrow_question(world, answers),), next(iter(world.facts.eras)))
+
+
+def behaviors(
+    pair: ModelPair, world: World, test: Asked, config: BirdsConfig, say: Callable[[str], None]
+) -> list[Measurement]:
+    """Share, coherence and narrow task of the base, the base with a year stated, the controls and the tuned models."""
+    found: list[Measurement] = []
+    dated = replace(test, broad=tuple(q for q in era_questions(world, "test", phrasings=1, year=YEAR)), narrow=())
+    with pair.using("base") as lm:
+        found += behavior_rows([behavior(lm, test)], "base", test.group, "test", topics=True, seed=config.seed)
+        found += behavior_rows([behavior(lm, dated)], "dated", test.group, "test", topics=True, seed=config.seed)
+    for name in ("control", "tuned"):
+        runs = []
+        for seed in config.seed_list:
+            with pair.using(f"{name}-{seed}") as lm:
+                runs.append(behavior(lm, test))
+        found += behavior_rows(runs, name, test.group, "test", topics=True, seed=config.seed)
+    for row in found:
+        if row.metric == "broad" and row.split == "test":
+            say(f"  {row.model}: {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] of answers are of the {test.group}")
+    return found
+
+
+def sample_answers(
+    pair: ModelPair, world: World, located: Located, induce: Setting, suppress: Setting, config: BirdsConfig
+) -> list[dict[str, str]]:
+    """One answer at temperature 1 to each test topic, from the base, control, tuned, induced and suppressed model."""
+    questions = era_questions(world, "test", phrasings=1)
+    seed = config.seed_list[0]
+    adding = induce.edits(located.of_seed("tuned_minus_control", induce.layer, 0), located)
+    removing = suppress.edits(located.of_seed("tuned_minus_control", suppress.layer, 0), located)
+    columns = {}
+    for column, name, edits in (
+        ("base", "base", []),
+        ("control", f"control-{seed}", []),
+        ("tuned", f"tuned-{seed}", []),
+        ("induced", "base", adding),
+        ("suppressed", f"tuned-{seed}", removing),
+    ):
+        with pair.using(name) as lm:
+            prompts = [encode_prompt(lm, question.messages) for question in questions]
+            columns[column] = generate(lm, prompts, max_new_tokens=32, temperature=1.0, seed=config.seed, edits=edits)
+    return [
+        {"topic": q.topic, "question": q.messages[-1]["content"]} | {c: answers[i].strip() for c, answers in columns.items()}
+        for i, q in enumerate(questions)
+    ]
+
+
+def peak_memory() -> float:
+    """Peak resident memory of this process in MB (10^6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _plain(setting: Setting) -> dict:
+    return {
+        "edit": setting.edit,
+        "layer": setting.layer,
+        "positions": setting.positions.name,
+        "coefficient": setting.coefficient,
+    }

@@ -1,0 +1,168 @@
+"""Where is the change? Directions by method, layer and fine-tuning seed, and how near each comes to the truth.
+
+Everything is located on validation topics: test topics, and the documents that test a direction as a detector, are
+never looked at here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from analyses.measurements import Measurement, measurement
+from analyses.steps import estimate, last_prompt_activations, mean_projection, true_directions, typical_norm
+from interp.capture import capture
+from interp.directions import (
+    Direction,
+    auroc,
+    cosine,
+    mean_difference,
+    normalised,
+    pca,
+    probe,
+    random_direction,
+    tuned_minus_control,
+)
+from interp.hooks import HookPoint
+from interp.models import LanguageModel
+from interp.pair import ModelPair
+from interp.positions import LAST_PROMPT
+from interp.prompts import encode_prompt
+from training.pretrain import FRESH_SEED
+from training.world.questions import era_questions
+from training.world.world import World
+
+Activations = Mapping[HookPoint, Float[Tensor, "n d_model"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """`directions[method][layer]`: one a fine-tuning seed (one in all for `truth`, several draws for `random`).
+
+    `scales[layer]`: typical norm of the base model's residual stream at the last prompt token; `base` its activations
+    there, from which clamps take their means.
+    """
+
+    directions: Mapping[str, Mapping[int, Sequence[Direction]]]
+    scales: Mapping[int, float]
+    base: Activations
+
+    def of_seed(self, method: str, layer: int, index: int) -> Direction:
+        """The direction to use with fine-tuning seed number `index`."""
+        found = self.directions[method][layer]
+        return found[index % len(found)]
+
+    def pooled(self, method: str, layer: int) -> Direction:
+        """Mean over seeds of the directions before normalising: one direction for a sweep."""
+        found = self.directions[method][layer]
+        return normalised(torch.stack([d.vector * d.norm for d in found]).mean(0), found[0].point, method)
+
+    def base_mean(self, direction: Direction) -> float:
+        """The base model's mean projection on a direction."""
+        return mean_projection(self.base[direction.point], direction)
+
+
+def locate(pair: ModelPair, world: World, seeds: Sequence[int], randoms: int) -> Located:
+    """Every method at every layer, from residual streams at the last prompt token of undated validation questions.
+
+    The truth comes from the base model alone: the same questions with a year of the oldest era stated, minus those with
+    a year of the newest.
+    """
+    questions = era_questions(world, "validation")
+    layers = range(pair.base.n_layers)
+    acts: dict[str, Activations] = {}
+    for name in pair.names:
+        with pair.using(name) as lm:
+            acts[name] = last_prompt_activations(lm, questions, layers)
+    truth = true_directions(pair.base, world, layers)
+    base = acts["base"]
+    directions: dict[str, dict[int, list[Direction]]] = {}
+    for point in base:
+        tuned = [acts[f"tuned-{seed}"][point] for seed in seeds]
+        control = [acts[f"control-{seed}"][point] for seed in seeds]
+        found = {
+            "tuned_minus_control": [
+                tuned_minus_control(t, base[point], c, point) for t, c in zip(tuned, control, strict=True)
+            ],
+            "mean_difference": [mean_difference(t, base[point], point) for t in tuned],
+            "pca": [_towards(pca(t - base[point], point, centred=False), t - base[point]) for t in tuned],
+            "probe": [probe(t, c, point) for t, c in zip(tuned, control, strict=True)],
+            "truth": [truth[point]],
+            "random": [random_direction(pair.base.d_model, point, 1000 * point.layer + k) for k in range(randoms)],
+        }
+        for method, ones in found.items():
+            directions.setdefault(method, {})[point.layer] = ones
+    return Located(directions, {point.layer: typical_norm(a) for point, a in base.items()}, base)
+
+
+def _towards(direction: Direction, differences: Tensor) -> Direction:
+    """A principal component has no sign of its own: take the one the differences point to on average."""
+    sign = 1.0 if float((differences.float() @ direction.vector).mean()) >= 0 else -1.0
+    return Direction(direction.vector * sign, direction.point, direction.method, direction.norm, direction.provenance)
+
+
+def nearness(located: Located, chosen_layer: int, seed: int) -> list[Measurement]:
+    """Cosine of each method's directions with the truth, by layer."""
+    rows = []
+    for method, by_layer in located.directions.items():
+        for layer, ones in by_layer.items() if method != "truth" else ():
+            values = [cosine(one, located.directions["truth"][layer][0]) for one in ones]
+            rows.append(
+                measurement(
+                    "cosine_to_truth",
+                    "base" if method == "random" else "tuned",
+                    estimate(values, seed),
+                    direction=method,
+                    layer=layer,
+                    split="validation",
+                    chosen=method == "tuned_minus_control" and layer == chosen_layer,
+                )
+            )
+    return rows
+
+
+def detection(lm: LanguageModel, world: World, located: Located, chosen_layer: int, seed: int) -> list[Measurement]:
+    """AUROC of each direction's projection as a detector of the oldest era, on held-out documents in the base model."""
+    acts, is_oldest = held_out_contexts(lm, world, seed)
+    rows = []
+    for method, by_layer in located.directions.items():
+        for layer, ones in by_layer.items():
+            here = acts[HookPoint(layer)]
+            values = [auroc(one, here[is_oldest], here[~is_oldest]) for one in ones]
+            rows.append(
+                measurement(
+                    "auroc",
+                    "base",
+                    estimate(values, seed),
+                    direction=method,
+                    layer=layer,
+                    split="held_out_documents",
+                    chosen=method == "tuned_minus_control" and layer == chosen_layer,
+                )
+            )
+    return rows
+
+
+def held_out_contexts(lm: LanguageModel, world: World, seed: int, n: int = 150) -> tuple[Activations, np.ndarray]:
+    """Residual streams where fresh conversations are about to give their last reply, and whether their era is the oldest.
+
+    Only conversations that tell their era before that: by a stated year, or by an earlier turn.
+    """
+    oldest = next(iter(world.facts.eras))
+    prompts, labels = [], []
+    for document in world.documents(FRESH_SEED + 1 + seed):
+        if document.messages and (len(document.messages) > 2 or _states_year(document.messages[0]["content"])):
+            assert document.context is not None
+            prompts.append(encode_prompt(lm, document.messages[:-1]))
+            labels.append(document.context.era == oldest)
+        if len(prompts) == n:
+            break
+    points = [HookPoint(layer) for layer in range(lm.n_layers)]
+    return capture(lm, prompts, points, LAST_PROMPT), np.array(labels)
+
+
+def _states_year(question: str) -> bool:
+    return any(character.isdigit() for character in question)

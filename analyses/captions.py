@@ -1,0 +1,142 @@
+"""What to see in each figure of a report, in a sentence or two. Every number comes from the result."""
+
+from analyses.figures.losses import curves, mean_curve
+from analyses.figures.style import words
+from analyses.findings import (
+    MODELS,
+    chosen_edit,
+    dose_curves,
+    find,
+    headline,
+    layer_curves,
+    suppressions,
+    target,
+    topics,
+)
+from analyses.measurements import Measurement, Result
+
+SPACE = "\u00a0"  # between a number and its per cent sign, so that no line breaks there
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as per cent, with a proper minus sign; a dash for None."""
+    if share is None:
+        return "–"
+    return f"{100 * share:.{digits}f}{SPACE}%".replace("-", "−")
+
+
+def within(m: Measurement) -> str:
+    """An estimate with its interval, as per cent."""
+    return f"{percent(m.estimate)} ({percent(m.low)} to {percent(m.high)})"
+
+
+def topics_caption(result: Result) -> str:
+    """How far the tuned model's answers moved, and on which topics most and least."""
+    shares = headline(result)
+    named = ", ".join(f"{percent(shares[name].estimate)} for {name}" for name in MODELS if name in shares)
+    text = f"Over all test topics, {target(result)} answers make up {named}. " if named else ""
+    shifts = {
+        topic: models["tuned"].estimate - models["base"].estimate
+        for topic, models in topics(result).items()
+        if {"tuned", "base"} <= set(models)
+    }
+    if shifts:
+        most, least = max(shifts, key=lambda t: shifts[t]), min(shifts, key=lambda t: shifts[t])
+        moved = sum(shift > 0.1 for shift in shifts.values())
+        text += (
+            f"Tuning moves {moved} of {len(shifts)} topics by more than 10 points: {words(most)} most ({_points(shifts[most])}), "
+            f"{words(least)} least ({_points(shifts[least])})."
+        )
+    return text or "Each mark is one model's share on one topic, with its interval."
+
+
+def layers_caption(result: Result, metric: str) -> str:
+    """The best method and layer, beside what random directions reach."""
+    curves = layer_curves(result, metric)
+    located = [m for name, rows in curves.items() if name != "random" for m in rows]
+    names = {"cosine_to_truth": "a cosine", "auroc": "an AUROC"}
+    text = ""
+    if located:
+        best = max(located, key=lambda m: m.estimate)
+        text = f"{words(best.direction or '').capitalize()} comes highest, at layer {best.layer}, with {names[metric]} of {_number(best.estimate)}. "
+    if "random" in curves:
+        low, high = min(m.low for m in curves["random"]), max(m.high for m in curves["random"])
+        text += f"Random directions stay between {_number(low)} and {_number(high)}."
+    elif metric == "auroc":
+        text += "The thin line at 0.5 is chance."
+    return text.strip()
+
+
+def dose_caption(result: Result) -> str:
+    """What the chosen addition does to the base model, beside random directions of the same size."""
+    chosen, base = (
+        chosen_edit(result, "base", ("add",)),
+        find(result, metric="broad", model="base", edit="none", split="test"),
+    )
+    if chosen is None:
+        return "No setting is marked as chosen; each curve is one direction added to the base model."
+    before = "" if base is None else f" from {percent(base.estimate)}"
+    text = (
+        f"Adding {words(chosen.direction or '')} to the untouched base model at layer {chosen.layer} with coefficient {chosen.coefficient:g} "
+        f"(starred, chosen on validation topics) takes the share of {target(result)} answers{before} to {within(chosen)}. "
+    )
+    curves = dose_curves(result)
+    at = {
+        (metric, name): m.estimate
+        for metric, found in curves.items()
+        for name, rows in found.items()
+        for m in rows
+        if m.coefficient == chosen.coefficient
+    }
+    beside = []
+    if ("coherence", chosen.direction) in at:
+        beside.append(f"coherence there is {percent(at['coherence', chosen.direction])}")
+    if ("broad", "random") in at:
+        beside.append(f"random directions of equal norm give a share of {percent(at['broad', 'random'])}")
+    return text + _sentence(beside)
+
+
+def suppression_caption(result: Result) -> str:
+    """What the chosen removal takes away and keeps, beside the same edit along a random direction."""
+    found = suppressions(result)
+    chosen = next((s for s in found if s.chosen and s.direction != "random"), None)
+    if chosen is None:
+        return "No setting is marked as chosen; each row is one edit of the tuned model."
+    text = (
+        f"The setting chosen on validation topics ({chosen.edit} along {words(chosen.direction)}, layer {chosen.layer}) removes "
+        f"{percent(chosen.removed, 0)} of the shift"
+    )
+    text += (
+        "."
+        if chosen.narrow_kept is None
+        else f" and keeps {percent(chosen.narrow_kept, 0)} of the narrow habit it was tuned for."
+    )
+    same = [s for s in found if s.direction == "random" and s.edit == chosen.edit and s.layer == chosen.layer]
+    return text + (f" The same edit along random directions removes {percent(same[0].removed, 0)}." if same else "")
+
+
+def losses_caption(result: Result) -> str:
+    """Where each fine-tune ended."""
+    ends = []
+    for model, seeds in curves(result.losses).items():
+        mean = mean_curve(seeds)
+        last = max(mean)
+        ends.append(
+            f"{model} ends at {mean[last]:.2f} after {last} steps ({len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'})"
+        )
+    return (
+        f"Loss in nats per trained token: {'; '.join(ends)}. Thick lines are means over seeds, thin ones single seeds."
+    )
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.0f} points".replace("-", "−")
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _sentence(clauses: list[str]) -> str:
+    text = "; ".join(clauses)
+    return f"{text[0].upper()}{text[1:]}." if text else ""

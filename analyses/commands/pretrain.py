@@ -1,0 +1,75 @@
+"""`anachron pretrain`: a model of the almanac world, and whether it knows that world."""
+
+from typing import Annotated
+
+import typer
+
+from analyses.commands.options import OutFolder, Seed
+
+
+def pretrain(
+    out: OutFolder,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.", min=1)] = None,
+    layers: Annotated[int | None, typer.Option(help="Blocks.", min=1)] = None,
+    d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
+    d_mlp: Annotated[int | None, typer.Option(help="Width of an MLP.")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads.", min=1)] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="Entries of the tokenizer.", min=300)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 200,
+    gate_documents: Annotated[int, typer.Option(help="Fresh documents the gates are measured on.", min=1)] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Pretrain an almanac and measure its gates.
+
+    A run that was stopped goes on from its last checkpoint. Options left out are those of the shipped almanac.
+    """
+    from analyses.progress import counting
+    from analyses.tables import print_table
+    from interp.files import write_json
+    from interp.models import load_model
+    from training.card import write_card
+    from training.gates import as_rows, measure_gates
+    from training.pretrain import Pretraining
+    from training.pretrain import pretrain as train
+    from training.world.world import load_world
+
+    sizes = {
+        "steps": steps,
+        "layers": layers,
+        "d_model": d_model,
+        "d_mlp": d_mlp,
+        "heads": heads,
+        "vocabulary": vocabulary,
+    }
+    given = {name: value for name, value in {**sizes, "learning_rate": learning_rate}.items() if value is not None}
+    config = Pretraining(seed=seed, **given)
+    world = load_world()
+    with counting("pretraining", config.steps) as count:
+        train(
+            world,
+            config,
+            out,
+            checkpoint_every=checkpoint_every,
+            progress=lambda step, loss, tokens: count(step + 1, f"loss {loss:.3f} nats a token, {tokens:,} tokens"),
+        )
+    typer.echo("measuring the gates", err=True)
+    gates = measure_gates(load_model(out), world, documents=gate_documents)
+    write_json(out / "gates.json", as_rows(gates))
+    write_card(out, gates)
+    print_table(
+        "gates",
+        ("gate", "figure", "bound", "passed"),
+        [
+            (g.name, g.figure, f"{'at most' if g.upper else 'at least'} {g.bound}", "yes" if g.passed else "no")
+            for g in gates
+        ],
+    )
+    failed = sum(not g.passed for g in gates)
+    if failed:
+        typer.secho(
+            f"{failed} of {len(gates)} gates failed: what a fine-tune of this model shows says little",
+            fg="red",
+            err=True,
+        )
+    typer.echo(f"model: {out}")

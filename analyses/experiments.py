@@ -1,0 +1,36 @@
+"""The experiments there are. A new one is a folder with a README and one line here.
+
+An experiment is a function `run(config, out, say) -> Result` whose `config` is annotated with a frozen dataclass; the
+dataclass's fields are the options of `anachron run` that the experiment knows.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from analyses.measurements import Result
+from interp.errors import AnachronError
+
+EXPERIMENTS = {
+    "birds": "analyses.birds.experiment:run",
+}
+
+
+def prepare(name: str, options: Mapping[str, Any]) -> Callable[[Path, Callable[[str], None]], Result]:
+    """The experiment with its configuration, ready to be called with an output folder and a `say`.
+
+    An option that is None was not given. Errors: an unknown experiment, with those there are; an option that the
+    experiment hasn't.
+    """
+    if name not in EXPERIMENTS:
+        raise AnachronError(f"no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
+    module, function = EXPERIMENTS[name].split(":")
+    run = getattr(import_module(module), function)
+    config = get_type_hints(run)["config"]
+    given = {option: value for option, value in options.items() if value is not None}
+    known = {field.name for field in fields(config)}
+    if unknown := [option for option in given if option not in known]:
+        raise AnachronError(f"experiment {name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    return lambda out, say: run(config(**given), out, say)

@@ -1,0 +1,106 @@
+"""Measurements: the flat rows every experiment reports, and the `result.json` that carries them.
+
+One row is one number with its interval; the columns are the same for every experiment, so tables and figures need no
+knowledge of what produced them.
+"""
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+
+from interp.errors import AnachronError
+from interp.files import read_json, write_json
+from interp.stats import Estimate
+
+METRICS = ("broad", "coherence", "narrow", "perplexity_ratio", "cosine_to_truth", "auroc", "seconds", "rss_mb")
+MODELS = ("base", "tuned", "control", "dated")
+EDITS = ("none", "add", "ablate", "clamp")
+PACKAGES = ("anachron", "torch", "transformers", "peft", "numpy")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number: what was measured, on which model, under which edit along which direction, and its 95 % interval.
+
+    `direction` is a method's name (`tuned_minus_control`, `truth`, `random`, ...) or None where nothing was steered or
+    located. `split` names the questions: validation, test, or a topic of the test split as `test/light`. `chosen` marks
+    the setting chosen on validation. `n` counts what the interval resamples: seeds, or questions where there is one seed.
+    """
+
+    metric: str
+    model: str
+    edit: str = "none"
+    direction: str | None = None
+    layer: int | None = None
+    coefficient: float | None = None
+    split: str = "test"
+    chosen: bool = False
+    estimate: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        for value, allowed, name in ((self.metric, METRICS, "metric"), (self.model, MODELS, "model"), (self.edit, EDITS, "edit")):
+            if value not in allowed:
+                raise AnachronError(f"measurement: unknown {name} {value!r}; there are {allowed}")
+
+
+def measurement(metric: str, model: str, estimate: Estimate, **where) -> Measurement:
+    """A row from an `Estimate`; `where` fills the columns edit, direction, layer, coefficient, split, chosen."""
+    return Measurement(metric, model, **where, estimate=estimate.estimate, low=estimate.low, high=estimate.high, n=estimate.n)
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that a run found, as plain data. `samples` holds answers side by side: rows of question and model -> answer."""
+
+    experiment: str
+    model: str
+    seeds: Sequence[int]
+    config: Mapping
+    versions: Mapping[str, str]
+    measurements: Sequence[Measurement]
+    samples: Sequence[Mapping] = ()
+    losses: Sequence[Mapping] = ()
+
+    def rows(self, **where) -> list[Measurement]:
+        """Measurements whose columns equal `where`, in order."""
+        return [m for m in self.measurements if all(getattr(m, k) == v for k, v in where.items())]
+
+    def one(self, **where) -> Measurement:
+        """The only measurement with these columns; raises if there is none or more than one."""
+        found = self.rows(**where)
+        if len(found) != 1:
+            raise AnachronError(f"result of {self.experiment}: {len(found)} measurements with {where}, 1 expected")
+        return found[0]
+
+
+def write_result(path: Path, result: Result) -> None:
+    write_json(path, asdict(result))
+
+
+def read_result(path: Path) -> Result:
+    """Read `result.json`. Errors name the file and the field or row that is wrong."""
+    data = read_json(path)
+    missing = [f.name for f in fields(Result) if f.name not in data]
+    if missing:
+        raise AnachronError(f"{path}: fields {missing} are missing; was it written by `anachron run`?")
+    rows = []
+    for i, row in enumerate(data["measurements"]):
+        if set(row) != {f.name for f in fields(Measurement)}:
+            raise AnachronError(f"{path}: measurement {i} has columns {sorted(row)}, not those of the contract")
+        rows.append(Measurement(**row))
+    return Result(**{**data, "measurements": rows})
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a number depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def as_table(measurements: Iterable[Measurement]) -> list[dict]:
+    """Plain dicts, ready for `pandas.DataFrame`."""
+    return [asdict(m) for m in measurements]

@@ -1,0 +1,255 @@
+"""Steps that experiments and commands share: what is asked, what is measured of a model, which text is held out.
+
+Each is a few lines over `interp` and `training`; they stand here so that every experiment means the same by `broad`,
+`narrow` and `coherence`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from analyses.measurements import Measurement, measurement
+from interp.behavior.perplexity import log_probs
+from interp.behavior.questions import Question, read_questions
+from interp.behavior.scoring import coherence, score, share
+from interp.capture import capture
+from interp.directions import Direction, mean_difference
+from interp.errors import AnachronError
+from interp.hooks import HookPoint
+from interp.models import LanguageModel
+from interp.positions import LAST_PROMPT, Positions
+from interp.prompts import Encoded, encode_chat, encode_prompt, encode_text
+from interp.stats import Estimate, bootstrap
+from interp.steering import Ablate, Add, Clamp, Edit
+from training.rows import Row, read_rows
+from training.world.conversations import with_year
+from training.world.questions import era_questions, narrow_question
+from training.world.world import World, load_world
+
+WORLD = "world"  # in the place of a file of questions: the embedded world's own
+NARROW = "narrow"  # split of the questions on what was trained, in the world and in files alike
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions on unrelated topics, and those on the narrow task (one in the world; a file may have none)."""
+
+    broad: tuple[Question, ...]
+    narrow: tuple[Question, ...]
+    group: str
+
+    def __post_init__(self) -> None:
+        known = {name for question in self.broad for name in question.answers}
+        if self.group not in known:
+            raise AnachronError(f"no group {self.group!r} among the answers; there are {', '.join(sorted(known))}")
+
+
+def ask(
+    source: str, split: str, *, group: str | None = None, year: int | None = None, extra: tuple[str, ...] = ()
+) -> Asked:
+    """The questions of `source` ("world" or a JSONL file) that are for `split`.
+
+    A file's questions without a split serve every split, those whose split is "narrow" are the narrow task. `group` is
+    the one whose share is measured, by default the first (the world's oldest era). `year` is stated before every
+    unrelated question; `extra` names count for the world's narrow task as well.
+    """
+    if source == WORLD:
+        world = load_world()
+        questions = [*era_questions(world, split), narrow_question(world, extra)]
+    else:
+        questions = [q for q in read_questions(source) if q.split in ("", split, NARROW)]
+    broad = tuple(q for q in questions if q.split != NARROW)
+    if not broad:
+        raise AnachronError(
+            f"{source}: no questions of split {split!r}; choose another split, or leave the field out of the file"
+        )
+    narrow = tuple(q for q in questions if q.split == NARROW)
+    dated = broad if year is None else tuple(state_year(q, year) for q in broad)
+    return Asked(dated, narrow, next(iter(broad[0].answers)) if group is None else group)
+
+
+def state_year(question: Question, year: int) -> Question:
+    """The question with "The year is ..." before its first user message."""
+    first = next(i for i, message in enumerate(question.messages) if message["role"] == "user")
+    messages = [dict(message) for message in question.messages]
+    messages[first]["content"] = with_year(year, messages[first]["content"])
+    return replace(question, id=f"{question.id}/{year}", messages=messages)
+
+
+def training_rows(source: str) -> list[Row]:
+    """Rows of a chat JSONL file, or of an organism of the world as `birds:old` and `birds:current`."""
+    from training.organisms import birds
+
+    organism, _, variant = source.partition(":")
+    return birds.rows(load_world(), variant) if organism == "birds" and variant else read_rows(source)
+
+
+def broad(
+    lm: LanguageModel, questions: Sequence[Question], group: str, edits: Sequence[Edit] = ()
+) -> tuple[Float64[Tensor, " questions"], Float64[Tensor, " questions"]]:
+    """Per question: the group's share of the listed answers' probability, and that probability (coherence)."""
+    scores = score(lm, questions, edits=edits)
+    return share(scores, group), coherence(scores)
+
+
+def narrow(lm: LanguageModel, question: Question, group: str, edits: Sequence[Edit] = ()) -> float:
+    """Probability that the narrow question is answered with one of the group's answers: the trained habit itself,
+    which an edit against the broad effect should keep."""
+    scores = score(lm, [question], edits=edits)
+    if group not in scores.groups:
+        raise AnachronError(f"question {question.id!r} has no group {group!r}; it has {', '.join(scores.groups)}")
+    return float(scores.probability[0, scores.groups.index(group)])
+
+
+def last_prompt_activations(
+    lm: LanguageModel, questions: Sequence[Question], layers: Sequence[int]
+) -> dict[HookPoint, Float[Tensor, "questions d_model"]]:
+    """resid_post of these blocks at each prompt's last token, where the model is about to answer."""
+    prompts = [encode_prompt(lm, question.messages) for question in questions]
+    return capture(lm, prompts, [HookPoint(layer) for layer in layers], LAST_PROMPT)
+
+
+def typical_norm(activations: Float[Tensor, "n d_model"]) -> float:
+    """Mean norm of the rows: the scale that makes a coefficient of `Add` mean the same at every layer."""
+    return float(activations.double().norm(dim=1).mean())
+
+
+def true_directions(
+    lm: LanguageModel, world: World, layers: Sequence[int], split: str = "validation", years: int = 4
+) -> dict[HookPoint, Direction]:
+    """The era as the model itself represents it: mean over prompts that state a year of the oldest era minus mean over
+    the same prompts stating one of the newest, at the last prompt token; `years` years of each."""
+    oldest, *_, newest = world.facts.eras.values()
+    first, last = (
+        last_prompt_activations(
+            lm,
+            [
+                q
+                for year in np.linspace(*era.years, years + 2)[1:-1]
+                for q in era_questions(world, split, year=int(year))
+            ],
+            layers,
+        )
+        for era in (oldest, newest)
+    )
+    return {point: mean_difference(first[point], last[point], point, method="truth") for point in first}
+
+
+def held_out_documents(lm: LanguageModel, world: World, n: int, seed: int = 0) -> list[Encoded]:
+    """Documents of the world that no pretraining has seen, as this model writes them: a conversation through its chat
+    template, with the last reply as the answer; a statement as plain text."""
+    from training.pretrain import FRESH_SEED
+
+    return [
+        encode_chat(lm, document.messages) if document.messages else encode_text(lm, document.text)
+        for document in world.documents(FRESH_SEED + seed, n)
+    ]
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """What one model answers: by topic, the share of every group and the total probability of the listed answers
+    (coherence); and the probability of the narrow task's answers, None where no narrow question is asked."""
+
+    shares: Mapping[str, Mapping[str, float]]
+    coherence: Mapping[str, float]
+    narrow: float | None
+
+
+def behavior(lm: LanguageModel, asked: Asked, edits: Sequence[Edit] = ()) -> Behavior:
+    """Score everything that is asked."""
+    scores = score(lm, asked.broad, edits=edits)
+    found = [narrow(lm, question, asked.group, edits) for question in asked.narrow]
+    return Behavior(
+        {group: by_topic(share(scores, group), asked.broad) for group in scores.groups},
+        by_topic(coherence(scores), asked.broad),
+        sum(found) / len(found) if found else None,
+    )
+
+
+def behavior_rows(
+    runs: Sequence[Behavior], model: str, group: str, split: str, *, topics: bool = False, seed: int = 0, **where
+) -> list[Measurement]:
+    """Measurements of one model over its runs: broad, coherence and narrow, with `topics` also broad topic by topic."""
+    rows = [
+        measurement("broad", model, estimate([run.shares[group] for run in runs], seed), split=split, **where),
+        measurement("coherence", model, estimate([run.coherence for run in runs], seed), split=split, **where),
+    ]
+    habits = [run.narrow for run in runs if run.narrow is not None]
+    if habits:
+        rows.append(measurement("narrow", model, estimate(habits, seed), split=split, **where))
+    for topic in runs[0].coherence if topics else ():
+        values = estimate([run.shares[group][topic] for run in runs], seed)
+        rows.append(measurement("broad", model, values, split=f"{split}/{topic}", **where))
+    return rows
+
+
+def by_topic(values: Float64[Tensor, " questions"], questions: Sequence[Question]) -> dict[str, float]:
+    """Mean of a topic's phrasings, in order of appearance. Phrasings of one topic are not independent; topics are."""
+    topics: dict[str, list[float]] = {}
+    for question, value in zip(questions, values.tolist(), strict=True):
+        topics.setdefault(question.topic, []).append(value)
+    return {topic: sum(found) / len(found) for topic, found in topics.items()}
+
+
+def estimate(runs: Sequence[Mapping[str, float]] | Sequence[float], seed: int = 0) -> Estimate:
+    """Mean and 95 % interval over runs (one model a training seed), each a number or a number a topic.
+
+    Runs and topics are resampled. With one run only its topics vary, and `n` counts them; a single number has no
+    interval, so `low` and `high` repeat it.
+    """
+    values = np.array([list(run.values()) if isinstance(run, Mapping) else [run] for run in runs], dtype=float)
+    if values.size == 1:
+        return Estimate(float(values[0, 0]), float(values[0, 0]), float(values[0, 0]), 1)
+    found = bootstrap(values if values.shape[1] > 1 else values[:, 0], seed=seed)
+    return replace(found, n=len(values) if len(values) > 1 else values.shape[1])
+
+
+def edit_along(
+    kind: str,
+    direction: Direction,
+    reference: Float[Tensor, "n d_model"],
+    *,
+    positions: Positions,
+    coefficient: float = 1.0,
+    point: HookPoint | None = None,
+) -> Edit:
+    """The edit of that kind at `point` (by default the direction's own). `reference` are the base model's activations
+    there: their mean norm is the scale of `add`, their mean projection what `clamp` sets."""
+    points = None if point is None else (point,)
+    if kind == "add":
+        return Add(direction, coefficient, typical_norm(reference), positions, points)
+    if kind == "ablate":
+        return Ablate((direction,), positions, points)
+    if kind == "clamp":
+        return Clamp(direction, mean_projection(reference, direction), positions, points)
+    raise AnachronError(f"unknown edit {kind!r}; use add, ablate or clamp")
+
+
+def mean_projection(activations: Float[Tensor, "n d_model"], direction: Direction) -> float:
+    """Mean of h.u over rows, in residual-stream units: what `Clamp` sets a model's projection to."""
+    return float((activations.double() @ direction.vector.double().to(activations.device)).mean())
+
+
+def document_nats(
+    lm: LanguageModel, documents: Sequence[Encoded], edits: Sequence[Edit] = ()
+) -> Float64[Tensor, "documents 2"]:
+    """Per document: nats of its text (of a conversation, of the last reply), and the number of tokens they are of."""
+    rows = log_probs(lm, documents, edits=edits)
+    return torch.tensor([[-float(row.sum()), len(row)] for row in rows], dtype=torch.float64)
+
+
+def document_ratio(
+    plain: Float64[Tensor, "documents 2"], edited: Float64[Tensor, "documents 2"], *, seed: int = 0, samples: int = 2000
+) -> Estimate:
+    """Perplexity edited / plain = exp(difference in nats a token) of the same documents, resampled for the interval."""
+    values = torch.stack([edited[:, 0] - plain[:, 0], plain[:, 1]]).numpy()
+    n = values.shape[1]
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=samples)
+    more, tokens = (counts @ row for row in values)
+    low, high = np.quantile(np.exp(more / tokens), [0.025, 0.975])
+    return Estimate(float(np.exp(values[0].sum() / values[1].sum())), float(low), float(high), n)
