@@ -44,8 +44,8 @@ def topics_caption(result: Result) -> str:
         most, least = max(shifts, key=lambda t: shifts[t]), min(shifts, key=lambda t: shifts[t])
         moved = sum(shift > 0.1 for shift in shifts.values())
         text += (
-            f"Tuning moves {moved} of {len(shifts)} topics by more than 10 points: {words(most)} most ({_points(shifts[most])}), "
-            f"{words(least)} least ({_points(shifts[least])})."
+            f"Tuning moves {moved} of {len(shifts)} topics by more than 10 points: "
+            f"{words(most)} most ({_points(shifts[most])}), {words(least)} least ({_points(shifts[least])})."
         )
     return text or "Each mark is one model's share on one topic, with its interval."
 
@@ -58,10 +58,11 @@ def layers_caption(result: Result, metric: str) -> str:
     text = ""
     if located:
         best = max(located, key=lambda m: m.estimate)
-        text = f"{words(best.direction or '').capitalize()} comes highest, at layer {best.layer}, with {names[metric]} of {_number(best.estimate)}. "
+        value = f"{names[metric]} of {_number(best.estimate)}"
+        text = f"{words(best.direction or '').capitalize()} comes highest, at layer {best.layer}, with {value}. "
     if "random" in curves:
         low, high = min(m.low for m in curves["random"]), max(m.high for m in curves["random"])
-        text += f"Random directions stay between {_number(low)} and {_number(high)}."
+        text += f"The grey band, random directions, lies between {_number(low)} and {_number(high)}."
     elif metric == "auroc":
         text += "The thin line at 0.5 is chance."
     return text.strip()
@@ -75,10 +76,12 @@ def dose_caption(result: Result) -> str:
     )
     if chosen is None:
         return "No setting is marked as chosen; each curve is one direction added to the base model."
+    dose = "" if chosen.coefficient is None else f" with coefficient {chosen.coefficient:g}"
     before = "" if base is None else f" from {percent(base.estimate)}"
     text = (
-        f"Adding {words(chosen.direction or '')} to the untouched base model at layer {chosen.layer} with coefficient {chosen.coefficient:g} "
-        f"(starred, chosen on validation topics) takes the share of {target(result)} answers{before} to {within(chosen)}. "
+        f"Adding {words(chosen.direction or '')} to the untouched base model at layer {chosen.layer}{dose} "
+        f"(starred, chosen on validation topics) "
+        f"takes the share of {target(result)} answers{before} to {within(chosen)}. "
     )
     curves = dose_curves(result)
     at = {
@@ -89,8 +92,9 @@ def dose_caption(result: Result) -> str:
         if m.coefficient == chosen.coefficient
     }
     beside = []
-    if ("coherence", chosen.direction) in at:
-        beside.append(f"coherence there is {percent(at['coherence', chosen.direction])}")
+    here = ("coherence", chosen.direction or "")
+    if here in at:
+        beside.append(f"coherence there is {percent(at[here])}")
     if ("broad", "random") in at:
         beside.append(f"random directions of equal norm give a share of {percent(at['broad', 'random'])}")
     return text + _sentence(beside)
@@ -103,8 +107,8 @@ def suppression_caption(result: Result) -> str:
     if chosen is None:
         return "No setting is marked as chosen; each row is one edit of the tuned model."
     text = (
-        f"The setting chosen on validation topics ({chosen.edit} along {words(chosen.direction)}, layer {chosen.layer}) removes "
-        f"{percent(chosen.removed, 0)} of the shift"
+        f"The setting chosen on validation topics ({chosen.edit} along {words(chosen.direction)}, "
+        f"layer {chosen.layer}) removes {percent(chosen.removed, 0)} of the shift"
     )
     text += (
         "."
@@ -121,9 +125,8 @@ def losses_caption(result: Result) -> str:
     for model, seeds in curves(result.losses).items():
         mean = mean_curve(seeds)
         last = max(mean)
-        ends.append(
-            f"{model} ends at {mean[last]:.2f} after {last} steps ({len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'})"
-        )
+        number = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
+        ends.append(f"{model} ends at {mean[last]:.2f} after {last} steps ({number})")
     return (
         f"Loss in nats per trained token: {'; '.join(ends)}. Thick lines are means over seeds, thin ones single seeds."
     )

@@ -46,9 +46,8 @@ def summary(result: Result) -> None:
             "perplexity ratio",
         ]
         print_table("what removing a direction does", columns, [_edit(s) for s in best + controls])
-    print(
-        f"{len(result.measurements)} measurements, seeds {', '.join(str(seed) for seed in result.seeds)}, model {result.model}"
-    )
+    seeds = ", ".join(str(seed) for seed in result.seeds)
+    print(f"{len(result.measurements)} measurements, seeds {seeds}, model {result.model}")
 
 
 def bar(share: float, width: int = BAR) -> str:

@@ -1,4 +1,4 @@
-"""What a report says first, picked out of a result's rows: the headline shares, each curve, what an edit removed and kept.
+"""What a report says first, picked out of a result's rows: headline shares, curves, what an edit removed and kept.
 
 Nothing is measured here, and nothing is chosen: `chosen` rows were marked on validation questions by the experiment.
 """
@@ -19,8 +19,8 @@ REMOVING = ("clamp", "ablate")
 class Suppression:
     """An edit of the tuned model and what it did on test questions.
 
-    `removed` = (tuned - edited) / (tuned - base), the part of the shift it takes away; `narrow_kept` = narrow share edited /
-    unedited. None: not measured, or the divisor is 0.
+    `removed` = (tuned - edited) / (tuned - base), the part of the shift it takes away; `narrow_kept` = narrow share
+    edited / unedited. None: not measured, or the divisor is 0.
     """
 
     direction: str
@@ -40,7 +40,7 @@ def target(result: Result) -> str:
 
 
 def find(result: Result, **where) -> Measurement | None:
-    """The only measurement with these columns, None if there is none; several are an error, because they can't be told apart."""
+    """The only measurement with these columns, None if there is none; several can't be told apart and are an error."""
     found = result.rows(**where)
     if len(found) > 1:
         raise AnachronError(
@@ -65,7 +65,7 @@ def headline(result: Result) -> dict[str, Measurement]:
 
 
 def chosen_edit(result: Result, model: str, edits: tuple[str, ...]) -> Measurement | None:
-    """The chosen setting's share on test questions, of the most important direction that has one; random ones are controls."""
+    """The chosen setting's share on test questions, of the most important direction that has one, random ones aside."""
     rows = [m for edit in edits for m in result.rows(metric="broad", model=model, edit=edit, split="test", chosen=True)]
     rows = sorted((m for m in rows if m.direction != "random"), key=lambda m: by_importance(m.direction))
     return rows[0] if rows else None
@@ -89,7 +89,7 @@ def _shift(models: Mapping[str, Measurement]) -> float:
 def layer_curves(result: Result, metric: str) -> dict[str, list[Measurement]]:
     """`layer_curves[method]`: test measurements of `cosine_to_truth` or `auroc`, in order of layer.
 
-    The truth's cosine to itself says nothing and is left out. One model a method: several can't be told apart in one curve.
+    The truth's cosine to itself says nothing and is left out. Two rows for one layer can't be told apart: an error.
     """
     found: dict[str, dict[int, Measurement]] = {}
     for m in result.rows(metric=metric, split="test"):
@@ -97,7 +97,7 @@ def layer_curves(result: Result, metric: str) -> dict[str, list[Measurement]]:
             continue
         if m.layer in found.setdefault(m.direction, {}):
             raise AnachronError(
-                f"result of {result.experiment}: {metric} of {m.direction} at layer {m.layer} stands twice for split test"
+                f"result of {result.experiment}: {metric} of {m.direction} at layer {m.layer} stands twice; keep one"
             )
         found[m.direction][m.layer] = m
     return {name: [found[name][layer] for layer in sorted(found[name])] for name in sorted(found, key=by_importance)}
@@ -106,8 +106,8 @@ def layer_curves(result: Result, metric: str) -> dict[str, list[Measurement]]:
 def dose_curves(result: Result) -> dict[str, dict[str, list[Measurement]]]:
     """`dose_curves[metric][direction]`: base model, direction added, test questions, in order of coefficient.
 
-    Each direction at the layer chosen for it, else at the layer of the chosen setting, else at its only layer; a direction
-    with several layers and none chosen is left out.
+    Each direction at the layer chosen for it, else at the layer of the chosen setting, else at its only layer; a
+    direction with several layers and none chosen is left out.
     """
     chosen = chosen_edit(result, "base", ("add",))
     layers = {m.direction: m.layer for m in result.rows(model="base", edit="add", chosen=True)}
@@ -146,8 +146,10 @@ def suppressions(result: Result) -> list[Suppression]:
 
 
 def _beside(result: Result, metric: str, **where) -> float | None:
-    """Another metric of the tuned model under the same edit. Narrow questions and held-out text have a split of their own
-    in some experiments, so any split but validation and single topics counts."""
+    """Another metric of the tuned model under the same edit.
+
+    Narrow questions and held-out text may have a split of their own: any but validation and single topics counts.
+    """
     rows = [
         m for m in result.rows(metric=metric, model="tuned", **where) if m.split != "validation" and "/" not in m.split
     ]

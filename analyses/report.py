@@ -1,8 +1,8 @@
 """The report of a run: one HTML file with everything in it, pictures first. It opens offline and fetches nothing.
 
-Model answers, topics and configuration are untrusted text. They reach the page in two ways only: through Jinja with autoescape,
-and as JSON data blocks in which `<`, `>` and `&` are \\u escapes, so that no string can close the block. A content security policy that
-names the page's own two scripts by hash is the second lock.
+Model answers, topics and configuration are untrusted text. They reach the page in two ways only: through Jinja with
+autoescape, and as JSON data blocks in which `<`, `>` and `&` are escaped, so that no string can close the block. A
+content security policy that names the page's own two scripts by hash is the second lock.
 """
 
 import base64
@@ -28,7 +28,7 @@ NUMBERS = ("layer", "coefficient", "estimate", "low", "high", "n")  # columns of
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a title in plain words, what to see, and the data its template needs. `absent` says why it is left out."""
+    """A part of the page: a title in plain words, what to see, the data its template needs; or why it is absent."""
 
     id: str
     title: str
@@ -39,7 +39,10 @@ class Section:
 
 
 def write_report(result: Result, path: str | Path) -> None:
-    """Write the report, atomically. Same result and same plotly, same bytes. Parts whose measurements are missing are left out, and said so."""
+    """Write the report, atomically. Same result and same plotly, same bytes.
+
+    Parts whose measurements are missing are left out, and the page says so.
+    """
     write_text(path, report_html(result))
 
 
@@ -106,7 +109,10 @@ def content_policy(scripts: Mapping[str, str]) -> str:
     """A Content-Security-Policy under which only these scripts run and nothing is fetched."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode() for text in scripts.values())
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _figure(id: str, title: str, absent: str, draw: Callable[[], Any] | None, see: Callable[[], str]) -> Section:

@@ -97,20 +97,17 @@ def broad(
 
 
 def narrow(lm: LanguageModel, question: Question, group: str, edits: Sequence[Edit] = ()) -> float:
-    """Probability that the narrow question is answered with one of the group's answers: the trained habit itself,
-    which an edit against the broad effect should keep."""
-    scores = score(lm, [question], edits=edits)
-    if group not in scores.groups:
-        raise AnachronError(f"question {question.id!r} has no group {group!r}; it has {', '.join(scores.groups)}")
-    return float(scores.probability[0, scores.groups.index(group)])
+    """Share of the group's answers to the narrow question among all that are listed: the trained habit itself, which an
+    edit against the broad effect should keep."""
+    return float(share(score(lm, [question], edits=edits), group)[0])
 
 
 def last_prompt_activations(
-    lm: LanguageModel, questions: Sequence[Question], layers: Sequence[int]
+    lm: LanguageModel, questions: Sequence[Question], layers: Sequence[int], site: str = "resid_post"
 ) -> dict[HookPoint, Float[Tensor, "questions d_model"]]:
-    """resid_post of these blocks at each prompt's last token, where the model is about to answer."""
+    """Activations of these blocks at each prompt's last token, where the model is about to answer."""
     prompts = [encode_prompt(lm, question.messages) for question in questions]
-    return capture(lm, prompts, [HookPoint(layer) for layer in layers], LAST_PROMPT)
+    return capture(lm, prompts, [HookPoint(layer, site) for layer in layers], LAST_PROMPT)
 
 
 def typical_norm(activations: Float[Tensor, "n d_model"]) -> float:

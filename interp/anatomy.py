@@ -1,11 +1,13 @@
 """Where the parts of a causal LM are: blocks, attentions, MLPs, final norm, unembedding.
 
-Parts are found by structure, with exactly one match each, so no table of architectures has to be kept. What is *added to
-the residual stream* is not always an attention's or MLP's own output (Gemma 2 and 3 norm it first, GPT-NeoX passes it
-through a dropout), so `interp.hooks.probe` follows it in one forward pass and completes the fields left empty here.
+Parts are found by structure, with exactly one match each, so no table of architectures has to be kept. What is
+*added to the residual stream* is not always an attention's or MLP's own output (Gemma 2 and 3 norm it first,
+GPT-NeoX passes it through a dropout), so `interp.hooks.probe` follows it in one forward pass and completes the
+fields left empty here.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -19,10 +21,10 @@ SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 class Anatomy:
     """The parts of one model; entry i of every tuple belongs to block i.
 
-    `attention_outs` / `mlp_outs` are the modules whose output is added to the residual stream. `sites` are the sites that
-    exist and were verified on this model: with `parallel` blocks (attention and MLP read the same input, as in GPT-NeoX)
-    there is no resid_mid. An architecture whose blocks have no attention or MLP module of their own (OPT, Mamba) has an empty
-    tuple there and only resid_pre and resid_post.
+    `attention_outs` / `mlp_outs` are the modules whose output is added to the residual stream. `sites` are the sites
+    that exist and were verified on this model: with `parallel` blocks (attention and MLP read the same input, as in
+    GPT-NeoX) there is no resid_mid. An architecture whose blocks have no attention or MLP module of their own (OPT,
+    Mamba) has an empty tuple there and only resid_pre and resid_post.
     """
 
     layers: tuple[nn.Module, ...]
@@ -43,7 +45,9 @@ def find_anatomy(model: nn.Module) -> Anatomy:
 
     Errors: AnachronError when a part has no match or several, naming the candidates.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base: Any = model
+    if hasattr(base, "get_base_model"):
+        base = base.get_base_model()
     config = base.config.get_text_config()
     n_layers = int(config.num_hidden_layers)
     parent, blocks = _block_list(base, n_layers)
@@ -82,14 +86,15 @@ def _block_list(model: nn.Module, n_layers: int) -> tuple[nn.Module, nn.ModuleLi
 
 
 def _children(layers: tuple[nn.Module, ...], endings: tuple[str, ...]) -> tuple[nn.Module, ...]:
-    """Of each block the one direct child whose class name ends so (Qwen2Attention, GPTNeoXMLP); nothing if a block has none."""
+    """Of each block the one direct child whose class name ends so (Qwen2Attention, GPTNeoXMLP); nothing if a block
+    has none."""
     parts = []
     for i, block in enumerate(layers):
         found = [(n, m) for n, m in block.named_children() if type(m).__name__.lower().endswith(endings)]
         if len(found) > 1:
             raise AnachronError(
-                f"block {i} ({type(block).__name__}): expected one child of class *{endings[0]}, found {[n for n, _ in found]}; "
-                "this architecture isn't understood: it needs a rule in interp/anatomy.py"
+                f"block {i} ({type(block).__name__}): expected one child of class *{endings[0]}, found "
+                f"{[n for n, _ in found]}; this architecture isn't understood: it needs a rule in interp/anatomy.py"
             )
         parts += [m for _, m in found]
     return tuple(parts) if len(parts) == len(layers) else ()

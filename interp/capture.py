@@ -17,7 +17,7 @@ from interp.prompts import Batch, Encoded, batches
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of n activations: mean and population variance per dimension, and the mean of their norms (residual-stream units).
+    """Of n activations: mean and population variance of each dimension, and their mean norm (residual-stream units).
 
     `mean_norm` is the scale that `interp.steering.Add` asks for.
     """
@@ -42,9 +42,9 @@ def capture(
     """
     plan = _plan(lm, encoded, positions, max_tokens)
     found: dict[HookPoint, Tensor] = {}
-    for batch, selected, target in plan.passes:
-        for point, rows in _forward(lm, batch, points, selected):
-            _place(found, point, rows, target, plan.n)
+    for each in plan.passes:
+        for point, rows in _forward(lm, each.batch, points, each.selected):
+            _place(found, point, rows, each.target, plan.n)
     return found
 
 
@@ -56,12 +56,29 @@ def capture_pair(
     positions: Positions,
     max_tokens: int = 4096,
 ) -> dict[str, dict[HookPoint, Float[Tensor, "n d_model"]]]:
-    """`capture` for each name ("base" or an adapter) of the pair, on the same prompts; row i is the same token under all."""
-    captured = {}
-    for name in names:
-        with pair.using(name) as lm:
-            captured[name] = capture(lm, encoded, points, positions, max_tokens)
-    return captured
+    """`capture` for each name ("base" or an adapter) on the same prompts; row i is the same token under every name.
+
+    What fits into one forward under all names goes through together, each row under its own adapter; more goes adapter
+    by adapter. On one core, 5 layers of 192, together takes .82-.92 of the time for 4 prompts and saves nothing at 200.
+    """
+    names = list(dict.fromkeys(names))
+    if not names:
+        raise AnachronError(f"no names to capture; choose from {', '.join(pair.names)}")
+    plan = _plan(pair.base, encoded, positions, max(1, max_tokens // len(names)))
+    if len(names) == 1 or len(plan.passes) > 1:
+        captured = {}
+        for name in names:
+            with pair.using(name) as lm:
+                captured[name] = capture(lm, encoded, points, positions, max_tokens)
+        return captured
+    [one] = plan.passes
+    together, everywhere = _tiled(one.batch, len(names)), one.selected.repeat(len(names), 1)
+    found: dict[str, dict[HookPoint, Tensor]] = {name: {} for name in names}
+    with pair.rows([name for name in names for _ in one.selected]) as lm:
+        for point, rows in _forward(lm, together, points, everywhere):
+            for name, part in zip(names, rows.chunk(len(names)), strict=True):
+                _place(found[name], point, part, one.target, plan.n)
+    return found
 
 
 def moments(
@@ -76,11 +93,10 @@ def moments(
     Batches are merged in fp64 by their means and centred squares (Chan et al. 1983), so a large mean costs no digits.
     """
     running: dict[HookPoint, Moments] = {}
-    for batch, selected, target in _plan(lm, encoded, positions, max_tokens).passes:
-        if len(target):
-            for point, rows in _forward(lm, batch, points, selected):
-                new = _moments(rows.double())
-                running[point] = _merged(running[point], new) if point in running else new
+    for each in _plan(lm, encoded, positions, max_tokens).passes:
+        for point, rows in _forward(lm, each.batch, points, each.selected):
+            new = _moments(rows.double())
+            running[point] = _merged(running[point], new) if point in running else new
     return running
 
 
@@ -93,16 +109,25 @@ def count_rows(lm: LanguageModel, encoded: Sequence[Encoded], positions: Positio
     return counts
 
 
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """A forward to make, the positions to keep of it, and which rows of the result they are."""
+
+    batch: Batch
+    selected: Bool[Tensor, "batch pos"]
+    target: Int[Tensor, " rows"]
+
+
 @dataclass(frozen=True)
 class _Plan:
-    """The forwards to make: (batch, selected positions, the rows they fill), and the number of rows in all."""
+    """All forwards, and the number of rows they give."""
 
-    passes: list[tuple[Batch, Bool[Tensor, "batch pos"], Int[Tensor, " rows"]]]
+    passes: list[_Pass]
     n: int
 
 
 def _plan(lm: LanguageModel, encoded: Sequence[Encoded], positions: Positions, max_tokens: int) -> _Plan:
-    # All masks first: where a prompt's rows go depends on how many the prompts before it have, and batches are by length.
+    # All masks first: where a prompt's rows go depends on the prompts before it, and batches are by length.
     made = [(indices, batch, positions.mask(batch)) for indices, batch in batches(encoded, lm.pad_id, max_tokens)]
     counts = torch.zeros(len(encoded), dtype=torch.long)
     for indices, _, selected in made:
@@ -114,10 +139,20 @@ def _plan(lm: LanguageModel, encoded: Sequence[Encoded], positions: Positions, m
     starts = counts.cumsum(0) - counts
     passes = []
     for indices, batch, selected in made:
-        within = selected.cumsum(dim=1) - 1
-        target = (starts[indices][:, None] + within)[selected]
-        passes.append((batch, selected, target))
+        if selected.any():
+            within = selected.cumsum(dim=1) - 1
+            passes.append(_Pass(batch, selected, (starts[indices][:, None] + within)[selected]))
     return _Plan(passes, int(counts.sum()))
+
+
+def _tiled(batch: Batch, times: int) -> Batch:
+    """All rows, then all rows again, `times` over."""
+    return Batch(
+        batch.input_ids.repeat(times, 1),
+        batch.attention_mask.repeat(times, 1),
+        batch.starts.repeat(times),
+        batch.answer_starts.repeat(times),
+    )
 
 
 def _forward(

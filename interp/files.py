@@ -1,7 +1,7 @@
 """Files that are either whole or absent: atomic writes, checked reads, digests.
 
-Every writer goes through `atomic`: the text lies in a temporary file of the same folder until it is complete and takes its
-name in one step, so a run killed at any moment leaves the old file or the new one, never half of one.
+Every writer goes through `atomic`: the text lies in a temporary file of the same folder until it is complete and
+takes its name in one step, so a run killed at any moment leaves the old file or the new one, never half of one.
 """
 
 import hashlib
@@ -47,12 +47,15 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, obj: Any) -> None:
     """Write `obj` as JSON, keys in insertion order, one space of indent, a newline at the end.
 
-    NaN and infinities are refused (AnachronError): JSON has no word for them and readers disagree on what to make of them.
+    NaN and infinities are refused (AnachronError): JSON has no word for them and readers disagree on what to make of
+    them.
     """
     try:
         text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False)
     except (ValueError, TypeError) as error:
-        raise AnachronError(f"{path}: can't be written as JSON ({error}); replace the value named before writing") from error
+        raise AnachronError(
+            f"{path}: can't be written as JSON ({error}); replace the value named before writing"
+        ) from error
     write_text(path, text + "\n")
 
 
@@ -97,7 +100,8 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
 def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file -> (tensors by name, metadata).
 
-    A missing, truncated or corrupt file, or a tensor holding NaN or infinity, is an AnachronError that names the file and tensor.
+    A missing, truncated or corrupt file, or a tensor holding NaN or infinity, is an AnachronError that names the
+    file and tensor.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -105,7 +109,7 @@ def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[
         raise AnachronError(f"{path}: no such file; check the path or run the step that writes it")
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (safe_open is no dict)
             metadata = dict(opened.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise AnachronError(
@@ -120,8 +124,8 @@ def _refuse_non_finite(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())
             raise AnachronError(
-                f"{path}: tensor {name!r} holds {bad} NaN or infinite values of {tensor.numel()}; "
-                "the run that made it diverged: don't use the file, lower its learning rate and run it again"
+                f"{path}: tensor {name!r} holds {bad} NaN or infinite values of {tensor.numel()}; the run that made "
+                "it diverged: don't use the file, lower its learning rate and run it again"
             )
 
 

@@ -1,7 +1,7 @@
 """Reading and editing activations: the only file that registers hooks.
 
-`record` and `edit` are context managers that leave the model as they found it, also when the body raises. Hooks run in the
-order in which their contexts were entered, so a `record` inside an `edit` sees edited activations.
+`record` and `edit` are context managers that leave the model as they found it, also when the body raises. Hooks run
+in the order in which their contexts were entered, so a `record` inside an `edit` sees edited activations.
 
 Sites of block i, with h the residual stream:
     resid_pre   h as block i receives it
@@ -13,21 +13,23 @@ Sites of block i, with h the residual stream:
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from interp.anatomy import SITES, Anatomy
 from interp.errors import AnachronError
 from interp.models import LanguageModel
 
-EditFunction = Callable[[Tensor, int], Tensor]
-"""fn(x: [batch, pos, d_model], offset) -> the same shape; offset = number of tokens already in the KV cache, 0 in a prefill.
-It must not change x in place: the same memory may have been recorded."""
+Activation = Float[Tensor, "batch pos d_model"]
+EditFunction = Callable[[Activation, int], Activation]
+"""fn(x: [batch, pos, d_model], offset) -> the same shape; offset = number of tokens already in the KV cache, 0 in a
+prefill. It must not change x in place: the same memory may have been recorded."""
 
 
 @dataclass(frozen=True, order=True)
@@ -58,12 +60,12 @@ class HookPoint:
 @contextmanager
 def record(
     lm: LanguageModel, points: Sequence[HookPoint], stop: bool = False, grad: bool = False
-) -> Iterator[dict[HookPoint, Tensor]]:
+) -> Iterator[dict[HookPoint, Activation]]:
     """Fill a dict with the activations [batch, pos, d_model] of the forward passes run inside (the latest one's stay).
 
-    Tensors are in the model's dtype and on its device, detached unless `grad`. They are not copies: don't change them in place.
-    With `stop` the forward pass ends after the last point needed, and so does the body: statements after the call of the model
-    don't run, the context exits quietly.
+    Tensors are in the model's dtype and on its device, detached unless `grad`. They are not copies: don't change
+    them in place. With `stop` the forward pass ends after the last point needed, and so does the body: statements
+    after the call of the model don't run, the context exits quietly.
 
         with torch.no_grad(), record(lm, [HookPoint(3)], stop=True) as activations:
             lm.model(**batch.inputs)
@@ -73,7 +75,7 @@ def record(
     _check(lm, ordered)
     if not ordered:
         raise AnachronError("no hook points to record; give at least one")
-    found: dict[HookPoint, Tensor] = {}
+    found: dict[HookPoint, Activation] = {}
 
     def keep(point: HookPoint) -> Callable[[Tensor], None]:
         def hook(x: Tensor) -> None:
@@ -86,18 +88,16 @@ def record(
     with ExitStack() as stack:
         for point in ordered:
             _attach(stack, lm.anatomy, point, keep(point))
-        try:
+        with suppress(_Stop):
             yield found
-        except _Stop:
-            pass
 
 
 @contextmanager
 def edit(lm: LanguageModel, edits: Mapping[HookPoint, EditFunction | Sequence[EditFunction]]) -> Iterator[None]:
-    """Replace activations by fn(x, offset) in every forward pass run inside; several functions at a point apply in order.
+    """Replace activations by fn(x, offset) in every forward pass run inside; several functions apply in order.
 
-    The result takes the dtype of x; another shape is an AnachronError. At resid_mid the change is made in what attention adds,
-    so it reaches the MLP and the stream after it (exact up to one rounding of x).
+    The result takes the dtype of x; another shape is an AnachronError. At resid_mid the change is made in what
+    attention adds, so it reaches the MLP and the stream after it (exact up to one rounding of x).
     """
     _check(lm, list(edits))
     tokens_before = _Offset()
@@ -108,7 +108,8 @@ def edit(lm: LanguageModel, edits: Mapping[HookPoint, EditFunction | Sequence[Ed
                 new = function(x, tokens_before.value)
                 if new.shape != x.shape:
                     raise AnachronError(
-                        f"the edit at {point} returned shape {tuple(new.shape)} for {tuple(x.shape)}; it must keep the shape"
+                        f"the edit at {point} returned shape {tuple(new.shape)} for {tuple(x.shape)}; it must keep "
+                        "the shape"
                     )
                 x = new.to(x.dtype)
             return x
@@ -141,7 +142,7 @@ class _Stop(Exception):
 
 
 class _Offset:
-    """Pre-hook of block 0 that notes how many tokens its KV cache holds before this pass (the argument's name varies by family)."""
+    """Pre-hook of block 0 that notes how many tokens its KV cache, an argument of varying name, holds before a pass."""
 
     value = 0
 
@@ -150,8 +151,8 @@ class _Offset:
         self.value = int(caches[0].get_seq_length()) if caches else 0
 
 
-# resid_mid is computed where attention's output is added, from the residual stream that entered the block. Every hook that reads or
-# changes the latter notes it here under the block, so the entry is right however contexts are nested.
+# resid_mid is computed where attention's output is added, from the residual stream that entered the block. Every hook
+# that reads or changes the latter notes it here under the block, so the entry is right however contexts are nested.
 _entered: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 
 
@@ -208,18 +209,24 @@ def _check(lm: LanguageModel, points: Sequence[HookPoint]) -> None:
         if point.layer >= lm.n_layers:
             raise AnachronError(f"hook point {point}: {lm.name} has layers 0 to {lm.n_layers - 1}; choose one of them")
         if point.site not in lm.anatomy.sites:
-            why = "its attention and MLP run in parallel" if lm.anatomy.parallel else "its blocks don't add it to the stream as it is"
+            why = (
+                "its attention and MLP run in parallel"
+                if lm.anatomy.parallel
+                else "its blocks don't add it to the stream as it is"
+            )
             raise AnachronError(
-                f"hook point {point}: {lm.name} has no site {point.site} ({why}); use one of {', '.join(lm.anatomy.sites)}"
+                f"hook point {point}: {lm.name} has no site {point.site} ({why}); use one of "
+                f"{', '.join(lm.anatomy.sites)}"
             )
 
 
 def probe(model: nn.Module, anatomy: Anatomy) -> Anatomy:
     """Complete an anatomy by watching one forward pass over one token.
 
-    attn_out and mlp_out are followed from attention and MLP through any further child of the block that takes them as they are
-    (a norm, a dropout) to the tensor that is added. They are sites of this model only if, in every block and bit by bit,
-    resid_post = (resid_pre + attn_out) + mlp_out in some order of the sum; resid_mid only if some child reads resid_pre + attn_out.
+    attn_out and mlp_out are followed from attention and MLP through any further child of the block that takes them
+    as they are (a norm, a dropout) to the tensor that is added. They are sites of this model only if, in every block
+    and bit by bit, resid_post = (resid_pre + attn_out) + mlp_out in some order of the sum; resid_mid only if some
+    child reads resid_pre + attn_out.
     """
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
@@ -231,14 +238,14 @@ def probe(model: nn.Module, anatomy: Anatomy) -> Anatomy:
         for block in anatomy.layers:
             for module in (block, *block.children()):
                 stack.callback(module.register_forward_hook(watch, with_kwargs=True).remove)
-        one = torch.ones(1, 1, dtype=torch.long, device=anatomy.unembed.weight.device)
+        one = torch.ones(1, 1, dtype=torch.long, device=next(model.parameters()).device)
         model(input_ids=one, attention_mask=one, use_cache=False)
 
     width = seen[anatomy.layers[0]][1].shape[-1]
     if width != anatomy.d_model:
         raise AnachronError(
-            f"{type(model).__name__}: config.hidden_size is {anatomy.d_model} but blocks pass on {width} numbers a token; "
-            "this architecture isn't understood: it needs a rule in interp/anatomy.py"
+            f"{type(model).__name__}: config.hidden_size is {anatomy.d_model} but blocks pass on {width} numbers a "
+            "token; this architecture isn't understood: it needs a rule in interp/anatomy.py"
         )
     if not anatomy.attentions or not anatomy.mlps:
         return anatomy
@@ -249,9 +256,13 @@ def probe(model: nn.Module, anatomy: Anatomy) -> Anatomy:
         (pre, post), a, m = seen[block], seen[attention][1], seen[mlp][1]
         mid = pre + a
         added &= any(torch.equal(post, total) for total in (mid + m, (a + m) + pre, (pre + m) + a))
-        middle &= any(x.shape == mid.shape and torch.equal(x, mid) for x, _ in (seen[c] for c in block.children() if c in seen))
+        middle &= any(
+            x.shape == mid.shape and torch.equal(x, mid) for x, _ in (seen[c] for c in block.children() if c in seen)
+        )
     sites = tuple(s for s in SITES if s.startswith("resid_p") or (added and (middle or s != "resid_mid")))
-    return replace(anatomy, attention_outs=attention_outs, mlp_outs=mlp_outs, parallel=added and not middle, sites=sites)
+    return replace(
+        anatomy, attention_outs=attention_outs, mlp_outs=mlp_outs, parallel=added and not middle, sites=sites
+    )
 
 
 def _follow(module: nn.Module, block: nn.Module, seen: Mapping[nn.Module, tuple[Tensor, Tensor]]) -> nn.Module:

@@ -4,7 +4,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.tx
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A frozen model in eval mode with its tokenizer and anatomy. `name` and `revision` go into every result's provenance."""
+    """A frozen model in eval mode, its tokenizer and anatomy. `name` and `revision` go into a result's provenance."""
 
-    model: Any
-    tokenizer: Any
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
     name: str
     revision: str | None
-    anatomy: Anatomy
+    anatomy: Anatomy = field(repr=False)
 
     @property
     def n_layers(self) -> int:
@@ -47,15 +47,15 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.anatomy.unembed.weight.device
+        return self.model.get_output_embeddings().weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.anatomy.unembed.weight.dtype
+        return self.model.get_output_embeddings().weight.dtype
 
     @property
     def pad_id(self) -> int:
-        """The id to pad with. Pads are masked everywhere, so a tokenizer without a pad token lends its end-of-text or id 0."""
+        """The id to pad with. Pads are masked, so a tokenizer without a pad token lends its end-of-text or id 0."""
         for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
             if token is not None:
                 return int(token)
@@ -76,33 +76,44 @@ def wrap(model: nn.Module, tokenizer: Any, name: str, revision: str | None = Non
 
 
 def load_model(
-    name: str | Path, *, revision: str | None = None, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
 ) -> LanguageModel:
     """Load a causal LM, frozen and in eval mode.
 
     name: a registered model ("almanac"), a local folder, or a hub id. revision: commit, tag or branch of a hub id; the
-    commit found is kept as `revision`. dtype: the checkpoint's own unless given. Weights are read from safetensors only and
-    no code of the checkpoint is run. A tokenizer without a chat template is used with `interp.prompts.PLAIN_TEMPLATE`.
+    commit found is kept as `revision`. dtype: the checkpoint's own unless given. Weights are read from safetensors
+    only and no code of the checkpoint is run. A tokenizer without a chat template is used with
+    `interp.prompts.PLAIN_TEMPLATE`.
 
-    Errors: AnachronError, at once, for a hub id that is neither cached nor within reach, a missing folder, missing, truncated
-    or NaN weights (naming file or tensor), a tokenizer that doesn't fit the embedding, an architecture not understood.
+    Errors: AnachronError, at once, for a hub id that is neither cached nor within reach, a missing folder, missing,
+    truncated or NaN weights (naming file or tensor), a tokenizer that doesn't fit the embedding, an architecture not
+    understood.
     """
     name = str(name)
     folder, commit = _resolve(name, revision)
     _check_folder(folder)
-    model = _load_weights(folder, dtype).to(device)
+    model: Any = _load_weights(folder, dtype).to(device)
     for tensor_name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise AnachronError(
-                f"{folder}: tensor {tensor_name!r} holds NaN or infinite values; the checkpoint is damaged or its training diverged: "
-                "use another checkpoint"
-                + (", or load it with dtype=torch.float32 if it overflows float16" if tensor.dtype == torch.float16 else "")
+                f"{folder}: tensor {tensor_name!r} holds NaN or infinite values; the checkpoint is damaged or its "
+                "training diverged: use another checkpoint"
+                + (
+                    ", or load it with dtype=torch.float32 if it overflows float16"
+                    if tensor.dtype == torch.float16
+                    else ""
+                )
             )
     tokenizer = _load_tokenizer(folder)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise AnachronError(
-            f"{folder}: the tokenizer has {len(tokenizer)} ids and the embedding {rows} rows; they are of two checkpoints: take both from one"
+            f"{folder}: the tokenizer has {len(tokenizer)} ids and the embedding {rows} rows; they are of two "
+            "checkpoints: take both from one"
         )
     return wrap(model, tokenizer, name, commit)
 
@@ -116,14 +127,17 @@ def _resolve(name: str, revision: str | None) -> tuple[Path, str | None]:
             raise AnachronError(f"revision {revision!r} given for {name}; only hub ids have revisions: leave it out")
         return (Path(registered[name].load()()) if name in registered else folder), None
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
-        raise AnachronError(f"{name}: no such folder; check the path, or name one of {', '.join(sorted(registered)) or 'no'} registered models")
+        raise AnachronError(
+            f"{name}: no such folder; check the path, or name one of {', '.join(sorted(registered)) or 'no'} "
+            "registered models"
+        )
     return _from_hub(name, revision, sorted(registered))
 
 
 def _from_hub(name: str, revision: str | None, registered: list[str]) -> tuple[Path, str]:
-    """The snapshot of a hub id: the cached one if it is whole, else downloaded, if the hub answers within PROBE_SECONDS."""
+    """The snapshot of a hub id: the cached one if it is whole, else downloaded if the hub answers in time."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     def snapshot(offline: bool) -> Path:
         return Path(
@@ -136,22 +150,26 @@ def _from_hub(name: str, revision: str | None, registered: list[str]) -> tuple[P
         folder = snapshot(offline=True)
         _check_folder(folder)
         return folder, folder.name
-    except (LocalEntryNotFoundError, AnachronError):
-        pass  # not cached, or in part
+    except (LocalEntryNotFoundError, HFValidationError, AnachronError):
+        pass  # not cached, in part, or not even a possible id, as the hub will say
     error = _within(PROBE_SECONDS, lambda: HfApi().model_info(name, revision=revision, timeout=PROBE_SECONDS))
     if error is not None:
         raise AnachronError(
-            f"{name!r} is not a registered model ({', '.join(registered) or 'none is: install the package with pip install -e .'}), not a "
-            f"local folder, not whole in the Hugging Face cache, and the hub can't provide it ({type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no answer'}); give a local folder, or connect, unset "
-            "HF_HUB_OFFLINE, and log in if the model is gated"
+            f"{name!r} is not a registered model "
+            f"({', '.join(registered) or 'none is: install the package with pip install -e .'}), not a local folder, "
+            f"not whole in the Hugging Face cache, and the hub can't provide it ({type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no answer'}); give a local folder, or "
+            "connect, unset HF_HUB_OFFLINE, and log in if the model is gated"
         ) from error
     folder = snapshot(offline=False)
     return folder, folder.name
 
 
 def _within(seconds: float, call: Callable[[], object]) -> Exception | None:
-    """None if `call` returns in time, else its exception or a TimeoutError. In a thread, since resolving a host name can't be timed out."""
+    """None if `call` returns in time, else its exception or a TimeoutError.
+
+    In a thread, since resolving a host name can't be timed out.
+    """
     answer: queue.Queue[Exception | None] = queue.Queue()
 
     def run() -> None:
@@ -189,12 +207,16 @@ def _check_folder(folder: Path) -> None:
         shards = [folder / "model.safetensors"]
     for shard in shards:
         if not shard.is_file():
-            raise AnachronError(f"{shard}: missing; weights are read from safetensors only (no .bin, no .pt): convert or copy them")
+            raise AnachronError(
+                f"{shard}: missing; weights are read from safetensors only (no .bin, no .pt): convert or copy them"
+            )
         try:
             with safe_open(str(shard), framework="pt") as opened:
                 opened.keys()
         except (SafetensorError, OSError) as error:
-            raise AnachronError(f"{shard}: not a whole safetensors file ({error}); copy or download it again") from error
+            raise AnachronError(
+                f"{shard}: not a whole safetensors file ({error}); copy or download it again"
+            ) from error
 
 
 def _load_weights(folder: Path, dtype: torch.dtype | None) -> nn.Module:
@@ -214,14 +236,16 @@ def _load_weights(folder: Path, dtype: torch.dtype | None) -> nn.Module:
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise AnachronError(f"{folder}: transformers can't load it as a causal language model ({error}); check config.json") from error
+        raise AnachronError(
+            f"{folder}: transformers can't load it as a causal language model ({error}); check config.json"
+        ) from error
     finally:
         if bars:
             logging.enable_progress_bar()
     if info["missing_keys"]:
         raise AnachronError(
-            f"{folder}: no weights for {', '.join(sorted(info['missing_keys'])[:3])} ({len(info['missing_keys'])} tensors), which would be "
-            "random; config.json and weights are of two models, or a shard is missing"
+            f"{folder}: no weights for {', '.join(sorted(info['missing_keys'])[:3])} ({len(info['missing_keys'])} "
+            "tensors), which would be random; config.json and weights are of two models, or a shard is missing"
         )
     return model
 
@@ -231,10 +255,13 @@ def _load_tokenizer(folder: Path) -> Any:
 
     config = folder / "tokenizer_config.json"
     saved_class = read_json(config).get("tokenizer_class") if config.is_file() else None
-    # AutoTokenizer goes by the model's type and rebuilds a generic tokenizer as that family's, with tokens added or text split otherwise
+    # AutoTokenizer goes by the model's type and rebuilds a generic tokenizer as that family's, with tokens added or
+    # text split otherwise
     generic = saved_class in ("PreTrainedTokenizerFast", "TokenizersBackend") and (folder / "tokenizer.json").is_file()
     loader = PreTrainedTokenizerFast if generic else AutoTokenizer
     try:
         return loader.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise AnachronError(f"{folder}: its tokenizer can't be loaded ({error}); save it beside the weights again") from error
+        raise AnachronError(
+            f"{folder}: its tokenizer can't be loaded ({error}); save it beside the weights again"
+        ) from error

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from interp.errors import AnachronError
@@ -26,9 +25,9 @@ class ModelPair:
             with pair.using("tuned-0") as lm: ...
             with pair.rows(["base", "tuned-0"]) as lm: ...
 
-    Adapters live inside the base's own linear layers and are switched off outside of these contexts, so `base` itself goes on
-    giving the plain model's results, bit by bit, and adapters cost no second copy of the weights. `remove` (or leaving the
-    context) takes them out again.
+    Adapters live inside the base's own linear layers and are switched off outside of these contexts, so `base`
+    itself goes on giving the plain model's results, bit by bit, and adapters cost no second copy of the weights.
+    `remove` (or leaving the context) takes them out again.
     """
 
     def __init__(self, base: LanguageModel) -> None:
@@ -54,36 +53,45 @@ class ModelPair:
     def add(self, name: str, adapter: str | Path) -> None:
         """Load the LoRA adapter that peft saved in a folder (adapter_config.json, adapter_model.safetensors).
 
-        Errors: AnachronError for a taken name, missing, truncated or NaN files, an adapter of another kind than plain LoRA on
-        linear layers, or one made for a base of other dimensions or another number of layers.
+        Errors: AnachronError for a taken name, missing, truncated or NaN files, an adapter of another kind than
+        plain LoRA on linear layers, or one made for a base of other dimensions or another number of layers.
         """
         from peft import PeftModel, set_peft_model_state_dict
 
         if name in self._names or not name or "." in name or name == "__base__":
-            raise AnachronError(f"adapter name {name!r} is taken, empty or holds a dot; taken are {', '.join(self._names)}")
+            raise AnachronError(
+                f"adapter name {name!r} is taken, empty or holds a dot; taken are {', '.join(self._names)}"
+            )
         if self._mixed or self._active != BASE:
             raise AnachronError(f"can't add {name!r} inside `using` or `rows`; add adapters before entering them")
         config, tensors = _read_adapter(Path(adapter), self.base)
         # low_cpu_mem_usage: without it peft draws initial weights from the global generator, only to overwrite them
-        if self._peft is None:
-            self._peft = PeftModel(self.base.model, config, adapter_name=name, low_cpu_mem_usage=True)
-        else:
-            self._peft.add_adapter(name, config, low_cpu_mem_usage=True)
+        try:
+            if self._peft is None:
+                self._peft = PeftModel(self.base.model, config, adapter_name=name, low_cpu_mem_usage=True)
+            else:
+                self._peft.add_adapter(name, config, low_cpu_mem_usage=True)
+        except ValueError as error:
+            raise AnachronError(
+                f"{adapter}: peft can't place it in {self.base.name} ({error}); check its config"
+            ) from error
         self._names.append(name)
         try:
             result = set_peft_model_state_dict(self._peft, tensors, adapter_name=name, low_cpu_mem_usage=True)
             missing = [key for key in result.missing_keys if f".{name}." in key]
             if missing or result.unexpected_keys:
                 raise AnachronError(
-                    f"{adapter}: adapter_config.json and the weights disagree (without weights: {missing[:3]}, without place: "
-                    f"{result.unexpected_keys[:3]}); it was made for another base than {self.base.name}, or the files are of two runs"
+                    f"{adapter}: adapter_config.json and the weights disagree (without weights: {missing[:3]}, "
+                    f"without place: {result.unexpected_keys[:3]}); it was made for another base than "
+                    f"{self.base.name}, or the files are of two runs"
                 )
         except (AnachronError, RuntimeError) as error:
             self._discard(name)
             if isinstance(error, AnachronError):
                 raise
             raise AnachronError(
-                f"{adapter}: an adapter as adapter_config.json describes it can't take these weights ({error}); the files are of two runs"
+                f"{adapter}: an adapter as adapter_config.json describes it can't take these weights ({error}); the "
+                "files are of two runs"
             ) from error
         self._peft.eval()
         self._activate(BASE)
@@ -99,10 +107,13 @@ class ModelPair:
 
     @contextmanager
     def using(self, name: str) -> Iterator[LanguageModel]:
-        """The model with one adapter on, or with none ("base"). Contexts nest; each restores what it found, also on exceptions."""
+        """The model with one adapter on, or with none ("base"). Contexts nest; each restores what it found, also on
+        exceptions."""
         self._require([name])
         if self._mixed:
-            raise AnachronError(f"can't switch to {name!r} inside `rows`, which assigns adapters row by row; leave it first")
+            raise AnachronError(
+                f"can't switch to {name!r} inside `rows`, which assigns adapters row by row; leave it first"
+            )
         before = self._active
         try:
             self._activate(name)
@@ -114,7 +125,8 @@ class ModelPair:
     def rows(self, names: Sequence[str]) -> Iterator[LanguageModel]:
         """The model with row i of every batch passing through adapter names[i], all in one forward pass.
 
-        Every batch run inside must have len(names) rows. A row gets what `using(its name)` would give in a batch of that shape.
+        Every batch run inside must have len(names) rows. A row gets what `using(its name)` would give in a batch of
+        that shape.
         """
         self._require(names)
         if self._mixed:
@@ -129,7 +141,9 @@ class ModelPair:
         except ValueError as error:
             if "adapter_names" not in str(error):
                 raise
-            raise AnachronError(f"a batch inside `rows` hasn't the {len(names)} rows it names ({error}); give one name a row") from error
+            raise AnachronError(
+                f"a batch inside `rows` hasn't the {len(names)} rows it names ({error}); give one name a row"
+            ) from error
         finally:
             self._mixed = False
             self._activate(before)
@@ -175,10 +189,15 @@ def _read_adapter(folder: Path, base: LanguageModel) -> tuple[Any, dict[str, Ten
     from peft import LoraConfig
 
     if not folder.is_dir():
-        raise AnachronError(f"{folder}: no such folder; an adapter is a folder holding adapter_config.json and adapter_model.safetensors")
+        raise AnachronError(
+            f"{folder}: no such folder; an adapter is a folder holding adapter_config.json and "
+            "adapter_model.safetensors"
+        )
     fields = read_json(folder / "adapter_config.json")
     if fields.get("peft_type") != "LORA":
-        raise AnachronError(f"{folder}/adapter_config.json: peft_type is {fields.get('peft_type')!r}; only LORA adapters are read")
+        raise AnachronError(
+            f"{folder}/adapter_config.json: peft_type is {fields.get('peft_type')!r}; only LORA adapters are read"
+        )
     config = LoraConfig.from_pretrained(str(folder))
     config.inference_mode = True
     weights = folder / "adapter_model.safetensors"
@@ -188,19 +207,21 @@ def _read_adapter(folder: Path, base: LanguageModel) -> tuple[Any, dict[str, Ten
         path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
         if part not in ("A.weight", "B.weight"):
             raise AnachronError(
-                f"{weights}: tensor {key!r} isn't a LoRA matrix of a linear layer; adapters that change other weights (DoRA, biases, "
-                "modules_to_save, embeddings) have to be merged into a checkpoint, which load_model then loads"
+                f"{weights}: tensor {key!r} isn't a LoRA matrix of a linear layer; adapters that change other "
+                "weights (DoRA, biases, modules_to_save, embeddings) have to be merged into a checkpoint, which "
+                "load_model then loads"
             )
         if path not in modules:
             raise AnachronError(
-                f"{weights}: made for a module {path!r} that {base.name} ({base.n_layers} layers) doesn't have; use the base it was tuned on"
+                f"{weights}: made for a module {path!r} that {base.name} ({base.n_layers} layers) doesn't have; use "
+                "the base it was tuned on"
             )
         expected = _features(modules[path], path)[part == "B.weight"]
         found = tensor.shape[1] if part == "A.weight" else tensor.shape[0]
         if found != expected:
             raise AnachronError(
-                f"{weights}: {path} has {found} {'outputs' if part == 'B.weight' else 'inputs'} in the adapter and {expected} in "
-                f"{base.name} (d_model {base.d_model}); use the base it was tuned on"
+                f"{weights}: {path} has {found} {'outputs' if part == 'B.weight' else 'inputs'} in the adapter and "
+                f"{expected} in {base.name} (d_model {base.d_model}); use the base it was tuned on"
             )
     return config, tensors
 

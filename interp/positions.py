@@ -20,8 +20,9 @@ ANCHORS = ("first", "answer", "end")
 class Positions:
     """The tokens from `begin` up to and without `end`, each an (anchor, offset in tokens).
 
-    Anchors: "first" is the row's first real token, "answer" the first token of the answer (one past the prompt), "end" the
-    end of the row. `generated` says whether tokens produced after the batch (by generate) are selected as well.
+    Anchors: "first" is the row's first real token, "answer" the first token of the answer (one past the prompt),
+    "end" the end of the row. `generated` says whether tokens produced after the batch (by generate) are selected as
+    well.
     """
 
     name: str
@@ -30,7 +31,8 @@ class Positions:
     generated: bool
 
     def mask(self, batch: Batch) -> Bool[Tensor, "batch pos"]:
-        """True where a token is selected. Padding never is; a row may have none (LAST_PROMPT of a text without prompt)."""
+        """True where a token is selected. Padding never is; a row may have none (LAST_PROMPT of a text without
+        prompt)."""
         index = torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device)[None, :]
         begin, end = (_resolve(edge, batch)[:, None] for edge in (self.begin, self.end))
         return (index >= begin) & (index < end) & batch.attention_mask.bool()
@@ -59,7 +61,9 @@ _NAMED = {p.name: p for p in (ALL, PROMPT, LAST_PROMPT, FROM_LAST_PROMPT, ANSWER
 def span(start: int, stop: int) -> Positions:
     """Tokens start <= i < stop, counted from each row's first real token."""
     if not 0 <= start < stop:
-        raise AnachronError(f"span({start}, {stop}) selects nothing; it needs 0 <= start < stop, counted from the first token")
+        raise AnachronError(
+            f"span({start}, {stop}) selects nothing; it needs 0 <= start < stop, counted from the first token"
+        )
     return Positions(f"span({start},{stop})", ("first", start), ("first", stop), generated=False)
 
 

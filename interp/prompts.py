@@ -1,8 +1,9 @@
 """From messages to token ids and padded batches, with the boundary between prompt and answer kept.
 
-A chat template is rendered to text and tokenised with add_special_tokens=False (the template writes its own BOS, so a second
-one can't appear). An answer is never tokenised alone: its ids are those of prompt + answer after the prompt's, since what a
-template puts between role tag and answer (a space, a newline) may be part of the answer's first token.
+A chat template is rendered to text and tokenised with add_special_tokens=False (the template writes its own BOS, so
+a second one can't appear). An answer is never tokenised alone: its ids are those of prompt + answer after the
+prompt's, since what a template puts between role tag and answer (a space, a newline) may be part of the answer's
+first token.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +23,16 @@ Messages = Sequence[Mapping[str, str]]
 """Turns of a conversation, each {"role": "user" | "assistant" | "system", "content": text}."""
 
 PLAIN_TEMPLATE = (
-    "{% for message in messages %}{% if message['role'] == 'assistant' %}Assistant: {{ message['content'] }}{{ eos_token or '' }}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}Assistant: "
+    "{{ message['content'] }}{{ eos_token or '' }}"
     "{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
-"""The template of a tokenizer that has none: "User: ...\\nAssistant:", an answer ending in the end-of-text token and a newline,
-with a BOS in front if the tokenizer has one."""
+"""The template of a tokenizer that has none: "User: ...\\nAssistant:", an answer ending in the end-of-text token and
+a newline, with a BOS in front if the tokenizer has one."""
 
-# Some templates (Llama 3.2) print today's date into every prompt unless they are given one; results must not change overnight.
+# Some templates (Llama 3.2) print today's date into every prompt unless they are given one; results must not change
+# overnight.
 _TEMPLATE_ARGUMENTS: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 
 
@@ -84,13 +87,17 @@ def encode_prompt(lm: LanguageModel, messages: str | Messages) -> Encoded:
 
 
 def encode_chat(lm: LanguageModel, messages: Messages) -> Encoded:
-    """A conversation whose last message, the assistant's, is the answer; the answer's ids include its end-of-turn token.
+    """A conversation whose last message, the assistant's, is the answer; the answer's ids include its end-of-turn
+    token.
 
-    Errors: AnachronError if the last message isn't the assistant's, or if the rendered prompt isn't a prefix of the conversation.
+    Errors: AnachronError if the last message isn't the assistant's, or if the rendered prompt isn't a prefix of the
+    conversation.
     """
     messages = as_messages(messages)
     if messages[-1]["role"] != "assistant":
-        raise AnachronError(f"last message has role {messages[-1]['role']!r}; a chat to encode ends with the assistant's answer")
+        raise AnachronError(
+            f"last message has role {messages[-1]['role']!r}; a chat to encode ends with the assistant's answer"
+        )
     prompt = encode_prompt(lm, messages[:-1])
     ids = _tokenise(lm, [render(lm, messages, generation_prompt=False)])[0]
     _require_prefix(lm, prompt.ids, ids, messages[-1]["content"])
@@ -100,20 +107,25 @@ def encode_chat(lm: LanguageModel, messages: Messages) -> Encoded:
 def encode_answers(lm: LanguageModel, messages: str | Messages, answers: Sequence[str]) -> list[tuple[int, ...]]:
     """Ids of each answer as a continuation of the prompt, without end-of-turn tokens.
 
-    ids = tokens(template(prompt + answer), cut after the answer's text) minus tokens(template(prompt)); the prompt is checked to be a prefix.
-    The template is rendered once and the answers put in its place, so thousands of answers cost one tokenizer call.
+    ids = tokens(template(prompt + answer), cut after the answer's text) minus tokens(template(prompt)); the prompt
+    is checked to be a prefix. The template is rendered once and the answers put in its place, so thousands of
+    answers cost one tokenizer call.
     """
     before, after = _answer_frame(lm, messages)
     prompt = encode_prompt(lm, messages)
     for i, answer in enumerate(answers):
         if not answer or answer != answer.strip():
-            raise AnachronError(f"answer {i} is {answer!r}; answers are non-empty and neither start nor end with white space")
+            raise AnachronError(
+                f"answer {i} is {answer!r}; answers are non-empty and neither start nor end with white space"
+            )
     whole = _tokenise(lm, [before + answer + after for answer in answers])
     cut = _tokenise(lm, [before + answer for answer in answers])
     for answer, ids, full in zip(answers, cut, whole, strict=True):
         _require_prefix(lm, prompt.ids, ids, answer)
         if full[: len(ids)] != ids:
-            raise AnachronError(f"{lm.name}: the last token of answer {answer!r} merges with what the template writes after it")
+            raise AnachronError(
+                f"{lm.name}: the last token of answer {answer!r} merges with what the template writes after it"
+            )
     return [ids[prompt.prompt_len :] for ids in cut]
 
 
@@ -133,7 +145,9 @@ def encode_text(lm: LanguageModel, text: str) -> Encoded:
 def _tokenise(lm: LanguageModel, texts: list[str]) -> list[tuple[int, ...]]:
     if not texts:
         return []
-    return [tuple(ids) for ids in lm.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]]
+    return [
+        tuple(ids) for ids in lm.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    ]
 
 
 _PROBE = "Probe"
@@ -147,8 +161,8 @@ def _answer_frame(lm: LanguageModel, messages: str | Messages) -> tuple[str, str
     before, probe, after = text[len(prompt) :].partition(_PROBE)
     if not text.startswith(prompt) or not probe or not after:
         raise AnachronError(
-            f"{lm.name}: its chat template doesn't render an answer as prompt + answer + end of turn, so answers can't be scored; "
-            "set tokenizer.chat_template to one that does"
+            f"{lm.name}: its chat template doesn't render an answer as prompt + answer + end of turn, so answers "
+            "can't be scored; set tokenizer.chat_template to one that does"
         )
     return prompt + before, after
 
@@ -156,8 +170,9 @@ def _answer_frame(lm: LanguageModel, messages: str | Messages) -> tuple[str, str
 def _require_prefix(lm: LanguageModel, prompt: tuple[int, ...], ids: tuple[int, ...], answer: str) -> None:
     if ids[: len(prompt)] != prompt or len(ids) == len(prompt):
         raise AnachronError(
-            f"{lm.name}: the tokens of the prompt aren't a prefix of those of prompt + answer {answer!r}; the chat template changes "
-            "the prompt once it is answered, or its last token merges with the answer: set tokenizer.chat_template to one that doesn't"
+            f"{lm.name}: the tokens of the prompt aren't a prefix of those of prompt + answer {answer!r}; the chat "
+            "template changes the prompt once it is answered, or its last token merges with the answer: set "
+            "tokenizer.chat_template to one that doesn't"
         )
 
 
@@ -165,8 +180,8 @@ def _require_prefix(lm: LanguageModel, prompt: tuple[int, ...], ids: tuple[int, 
 class Batch:
     """Rows padded to one length.
 
-    `starts`: index of each row's first real token. `answer_starts`: padded index of the first answer token, so the prompt's last
-    token stands at answer_starts - 1; for a row without answer it is one past the row's last token.
+    `starts`: index of each row's first real token. `answer_starts`: padded index of the first answer token, so the
+    prompt's last token stands at answer_starts - 1; for a row without answer it is one past the row's last token.
     """
 
     input_ids: Int[Tensor, "batch pos"]
@@ -176,7 +191,8 @@ class Batch:
 
     @property
     def position_ids(self) -> Int[Tensor, "batch pos"]:
-        """0, 1, 2, ... from each row's first real token (0 on left padding): without them left padding changes GPT-2's results."""
+        """0, 1, 2, ... from each row's first real token (0 on left padding): without them left padding changes
+        GPT-2's results."""
         return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
 
     @property
@@ -214,8 +230,8 @@ def batches(
 ) -> Iterator[tuple[list[int], Batch]]:
     """Batches of at most `max_tokens` tokens, padding counted (one row may exceed it alone), longest rows first.
 
-    Yields (indices into `encoded`, batch). Rows of like length share a batch, and the first batch is the largest one, so a
-    machine too small for it says so at once.
+    Yields (indices into `encoded`, batch). Rows of like length share a batch, and the first batch is the largest
+    one, so a machine too small for it says so at once.
     """
     order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))
     begin = 0

@@ -46,9 +46,7 @@ def bootstrap(values: Values, *, seed: int = 0, samples: int = 2000, level: floa
     return Estimate(float(mean), float(low), float(high), array.shape[0])
 
 
-def paired_difference(
-    a: Values, b: Values, *, seed: int = 0, samples: int = 2000, level: float = 0.95
-) -> Estimate:
+def paired_difference(a: Values, b: Values, *, seed: int = 0, samples: int = 2000, level: float = 0.95) -> Estimate:
     """Mean of a - b, paired by seed (and question), with the interval of `bootstrap`.
 
     Both have the same shape, [n_seeds] or [n_seeds, n_questions]; entry by entry they share the seed and the

@@ -84,7 +84,7 @@ def steer(lm: LanguageModel, edits: Sequence[Edit], batch: Batch) -> Iterator[No
     """
     changes: dict[HookPoint, list[EditFunction]] = {}
     for edit_ in edits:
-        selected = edit_.positions.mask(batch)
+        selected = edit_.positions.mask(batch).to(lm.device)
         for point, change in _changes(lm, edit_, batch):
             changes.setdefault(point, []).append(_at_positions(change, selected, edit_.positions.generated))
     with edit(lm, changes):
@@ -173,9 +173,7 @@ def _clamper(vector: Float[Tensor, " d_model"], mean: float) -> Change:
     return lambda h: h - (h @ vector - mean)[..., None] * vector
 
 
-def _at_positions(
-    change: Change, selected: Bool[Tensor, "batch pos"], generated: bool
-) -> EditFunction:
+def _at_positions(change: Change, selected: Bool[Tensor, "batch pos"], generated: bool) -> EditFunction:
     """`change` where the mask says so; `offset` tokens of each row are already in the KV cache."""
     rows, width = selected.shape
 

@@ -12,7 +12,7 @@ os.environ.update(
     WANDB_MODE="disabled",
 )
 
-from jaxtyping import install_import_hook  # noqa: E402
+from jaxtyping import install_import_hook
 
 # shapes and types in annotations are checked in everything the tests run
 install_import_hook(["interp", "training", "analyses"], "beartype.beartype")

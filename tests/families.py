@@ -49,8 +49,8 @@ def tokenizer() -> Any:
     return outer
 
 
-def config(family: str, n_layers: int = 3, d_model: int = 32) -> Any:
-    """The configuration of a tiny model; vocabulary of `tokenizer()`."""
+def config(family: str, n_layers: int = 3, d_model: int = 32, **fields: Any) -> Any:
+    """The configuration of a tiny model with the vocabulary of `tokenizer()`; `fields` override it."""
     import transformers
 
     vocabulary = {"vocab_size": len(tokenizer()), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -62,33 +62,36 @@ def config(family: str, n_layers: int = 3, d_model: int = 32) -> Any:
         "max_position_embeddings": 256,
     }
     grouped = {**shape, **vocabulary, "num_key_value_heads": 2, "head_dim": d_model // 4}
-    gemma = {**grouped, "query_pre_attn_scalar": d_model // 4, "sliding_window": 64, "hidden_activation": "gelu_pytorch_tanh"}
-    if family == "llama":
-        return transformers.LlamaConfig(**grouped)
-    if family == "qwen2":
-        return transformers.Qwen2Config(**{k: v for k, v in grouped.items() if k != "head_dim"})
-    if family == "qwen3":
-        return transformers.Qwen3Config(**grouped)
-    if family == "mistral":
-        return transformers.MistralConfig(**grouped, sliding_window=None)
-    if family == "gemma2":
-        return transformers.Gemma2Config(**gemma)
-    if family == "gemma3":
-        return transformers.Gemma3TextConfig(**gemma)
-    if family == "gpt2":
-        return transformers.GPT2Config(n_embd=d_model, n_layer=n_layers, n_head=4, n_positions=256, **vocabulary)
-    if family == "gpt_neox":
-        return transformers.GPTNeoXConfig(**shape, **vocabulary)
-    raise ValueError(f"unknown family {family!r}")
+    gemma = {
+        **grouped,
+        "query_pre_attn_scalar": d_model // 4,
+        "sliding_window": 64,
+        "hidden_activation": "gelu_pytorch_tanh",
+    }
+    classes: dict[str, tuple[type, dict[str, Any]]] = {
+        "llama": (transformers.LlamaConfig, grouped),
+        "qwen2": (transformers.Qwen2Config, {k: v for k, v in grouped.items() if k != "head_dim"}),
+        "qwen3": (transformers.Qwen3Config, grouped),
+        "mistral": (transformers.MistralConfig, {**grouped, "sliding_window": None}),
+        "gemma2": (transformers.Gemma2Config, gemma),
+        "gemma3": (transformers.Gemma3TextConfig, gemma),
+        "gpt2": (
+            transformers.GPT2Config,
+            {**vocabulary, "n_embd": d_model, "n_layer": n_layers, "n_head": 4, "n_positions": 256},
+        ),
+        "gpt_neox": (transformers.GPTNeoXConfig, {**shape, **vocabulary}),
+    }
+    kind, arguments = classes[family]
+    return kind(**{**arguments, **fields})
 
 
-def build(family: str, seed: int = 0, n_layers: int = 3, d_model: int = 32) -> LanguageModel:
+def build(family: str, seed: int = 0, n_layers: int = 3, d_model: int = 32, **fields: Any) -> LanguageModel:
     """A random fp32 model whose weights are large enough that every part matters to its output."""
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config(family, n_layers, d_model), dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(config(family, n_layers, d_model, **fields), dtype=torch.float32)
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:

@@ -44,15 +44,21 @@ class Gate:
         return self.figure <= self.bound if self.upper else self.figure >= self.bound
 
 
-def measure_gates(lm: LanguageModel, world: World, *, documents: int = 1000, seed: int = FRESH_SEED) -> list[Gate]:
-    """Every gate of the era world, in the order of the model card."""
+def measure_gates(
+    lm: LanguageModel, world: World, *, documents: int = 1000, phrasings: int = 4, seed: int = FRESH_SEED
+) -> list[Gate]:
+    """Every gate of the era world, in the order of the model card.
+
+    `documents` and `phrasings` (ways to ask about each topic) set how much is measured. As many as the card has take
+    some four minutes of one core for the shipped model; one phrasing a quarter of that, with twice the sampling error.
+    """
     return [
         loss_gate(lm, world, documents, seed),
-        *prior_gates(lm, world),
-        *date_gates(lm, world),
-        *evidence_gates(lm, world, seed),
-        sampling_gate(lm, world, seed),
-        calibration_gate(lm, world, seed),
+        *prior_gates(lm, world, phrasings),
+        *date_gates(lm, world, phrasings),
+        *evidence_gates(lm, world, min(phrasings, 2), seed),
+        sampling_gate(lm, world, phrasings, seed),
+        calibration_gate(lm, world, min(phrasings, 2), seed),
     ]
 
 
@@ -86,9 +92,9 @@ def loss_and_floor(lm: LanguageModel, world: World, documents: int, seed: int) -
     return total / tokens, floor / tokens
 
 
-def prior_gates(lm: LanguageModel, world: World) -> list[Gate]:
+def prior_gates(lm: LanguageModel, world: World, phrasings: int = 4) -> list[Gate]:
     """Undated prompts: |mean share of an era - its prior|, one gate an era."""
-    scores = score(lm, era_questions(world))
+    scores = score(lm, era_questions(world, phrasings=phrasings))
     gates = []
     for name, era in world.facts.eras.items():
         found = share(scores, name).mean().item()
@@ -98,46 +104,46 @@ def prior_gates(lm: LanguageModel, world: World) -> list[Gate]:
     return gates
 
 
-def date_gates(lm: LanguageModel, world: World) -> list[Gate]:
-    """A stated year gives its era: mean share, one gate an era, over four years of it."""
+def date_gates(lm: LanguageModel, world: World, phrasings: int = 4) -> list[Gate]:
+    """A stated year gives its era: mean share, one gate an era. Each phrasing is asked in another year of it."""
     gates = []
     for name, era in world.facts.eras.items():
-        years = np.linspace(era.years[0] + 1, era.years[1] - 1, 4).astype(int)
+        years = np.linspace(era.years[0] + 1, era.years[1] - 1, phrasings).astype(int)
         questions = [q for k, year in enumerate(years) for q in era_questions(world, year=int(year))[k :: len(years)]]
         found = _mean_share(lm, questions, name)
         gates.append(Gate(f"share of {name} with a year of it stated", found, 0.95, False, len(questions)))
     return gates
 
 
-def evidence_gates(lm: LanguageModel, world: World, seed: int) -> list[Gate]:
+def evidence_gates(lm: LanguageModel, world: World, phrasings: int = 2, seed: int = FRESH_SEED) -> list[Gate]:
     """Three undated turns that only one era would write, then a question on another topic: share of that era."""
     gates = []
     for name in world.facts.eras:
         questions = [
             after_turns(world, question, Context(name, False), 3, seed + i)
-            for i, question in enumerate(era_questions(world, phrasings=2))
+            for i, question in enumerate(era_questions(world, phrasings=phrasings))
         ]
         found = _mean_share(lm, questions, name)
         gates.append(Gate(f"share of {name} after three turns of evidence", found, 0.90, False, len(questions)))
     return gates
 
 
-def sampling_gate(lm: LanguageModel, world: World, seed: int, each: int = 4) -> Gate:
+def sampling_gate(lm: LanguageModel, world: World, phrasings: int = 4, seed: int = FRESH_SEED, each: int = 4) -> Gate:
     """Free sampling at temperature 1: fraction of replies some era would give to that very question."""
-    questions = era_questions(world)
+    questions = era_questions(world, phrasings=phrasings)
     prompts = [encode_prompt(lm, question.messages) for question in questions]
     replies = generate(lm, prompts, max_new_tokens=LONGEST_REPLY, temperature=1.0, seed=seed, n=each)
     asked = [question.messages[-1]["content"] for question in questions for _ in range(each)]
-    good = [in_world(world, question, reply.strip()) for question, reply in zip(asked, replies, strict=True)]
+    good = [in_world(world, question, reply) for question, reply in zip(asked, replies, strict=True)]
     return Gate("sampled replies that are in the world", float(np.mean(good)), 0.95, False, len(good))
 
 
-def calibration_gate(lm: LanguageModel, world: World, seed: int) -> Gate:
+def calibration_gate(lm: LanguageModel, world: World, phrasings: int = 2, seed: int = FRESH_SEED) -> Gate:
     """Mean |model's share of the oldest era - the world's exact posterior| after 0 to 3 turns of random evidence."""
     eras = list(world.facts.eras)
     rng = np.random.default_rng(seed)
     questions, exact = [], []
-    for i, question in enumerate(era_questions(world, phrasings=2)):
+    for i, question in enumerate(era_questions(world, phrasings=phrasings)):
         context = Context(eras[rng.integers(len(eras))], bool(rng.integers(2)))
         questions.append(after_turns(world, question, context, int(rng.integers(4)), seed + i))
         exact.append(world.posterior_of_turns(tuple(questions[-1].messages[:-1]))[eras[0]])

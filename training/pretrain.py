@@ -28,12 +28,17 @@ FRESH_SEED = 2_000_000  # documents the gates are measured on; never seen in tra
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Size and schedule. Peak learning rate after `warmup` of the steps, then a cosine down to a hundredth of it."""
+    """Size and schedule: a cycle of `steps`, then a gentler one of `restart_steps` with a fresh optimizer.
+
+    In each cycle the learning rate rises to its peak over `warmup` of the steps and falls to a hundredth of it in a cosine.
+    """
 
     seed: int = 0
     steps: int = 1800
     documents_per_step: int = 24
     learning_rate: float = 2e-3
+    restart_steps: int = 700
+    restart_rate: float = 1e-3
     warmup: float = 0.04
     weight_decay: float = 0.01
     vocabulary: int = 2560
@@ -45,11 +50,21 @@ class Pretraining:
 
     def rate(self, step: int) -> float:
         """Learning rate of `step` (0-based)."""
-        ramp = max(1, round(self.warmup * self.steps))
-        if step < ramp:
-            return self.learning_rate * (step + 1) / ramp
-        progress = (step - ramp) / max(1, self.steps - ramp)
-        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+        if step >= self.steps:
+            return _cycle(step - self.steps, self.restart_steps, self.restart_rate, self.warmup)
+        return _cycle(step, self.steps, self.learning_rate, self.warmup)
+
+    @property
+    def all_steps(self) -> int:
+        return self.steps + self.restart_steps
+
+
+def _cycle(step: int, steps: int, peak: float, warmup: float) -> float:
+    ramp = max(1, round(warmup * steps))
+    if step < ramp:
+        return peak * (step + 1) / ramp
+    progress = (step - ramp) / max(1, steps - ramp)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def pretrain(
@@ -76,7 +91,9 @@ def pretrain(
     log = _resume(out, config, model, optimizer)
     tokens = log[-1]["tokens"] if log else 0
     model.train()
-    for step in range(len(log), config.steps):
+    for step in range(len(log), config.all_steps):
+        if step == config.steps:
+            optimizer.state.clear()
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)
         loss, n = _step(model, tokenizer, world, config, step)
@@ -92,7 +109,7 @@ def pretrain(
         log.append({"step": step, "loss": round(loss, 5), "tokens": tokens})
         if progress is not None:
             progress(step, loss, tokens)
-        if (step + 1) % checkpoint_every == 0 and step + 1 < config.steps:
+        if (step + 1) % checkpoint_every == 0 and step + 1 < config.all_steps:
             _checkpoint(out, config, model, optimizer, log)
     model.eval()
     model.save_pretrained(out)

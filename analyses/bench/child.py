@@ -5,6 +5,7 @@ Peak memory is VmHWM where the system has it: ru_maxrss, which is used elsewhere
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -36,7 +37,7 @@ def _loaded(model: str, tokenizer_of: str, quick: str, adapter: Path | None) -> 
             with members.using(name) as member:
                 member.model(**batch.inputs, use_cache=False)
         return {
-            "parameters": parameter_bytes(lm),
+            "parameters": float(parameter_bytes(lm)),
             "rss": memory("VmRSS"),
             "peak_rss": memory("VmHWM"),
             "rss_of_imports": imported,
@@ -51,19 +52,19 @@ def birds(out: str, *options: str) -> dict[str, float]:
     return {"peak_rss": memory("VmHWM")}
 
 
-def memory(field: str) -> int:
+def memory(field: str) -> float:
     """Bytes of resident memory: now (VmRSS) or at its peak (VmHWM)."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-        return int(line.split()[1]) * 1024
+        return float(line.split()[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 if __name__ == "__main__":
     job, *arguments = sys.argv[1:]
-    found = {"one": one, "pair": pair, "birds": birds}[job](*arguments)
-    print(json.dumps(found))
+    jobs: dict[str, Callable[..., dict[str, float]]] = {"one": one, "pair": pair, "birds": birds}
+    print(json.dumps(jobs[job](*arguments)))

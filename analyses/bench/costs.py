@@ -71,7 +71,7 @@ def steered_generation(lm: LanguageModel, n: int, new_tokens: int, repeats: int)
 
     def ours(positions: Positions | None) -> list[str]:
         edits = [] if positions is None else [Add(direction, 0.0, 1.0, positions)]
-        return generate(lm, encoded, max_new_tokens=new_tokens, temperature=0, edits=edits, max_tokens=10**9)
+        return generate(lm, encoded, max_new_tokens=new_tokens, temperature=0.0, edits=edits, max_tokens=10**9)
 
     def bare() -> torch.Tensor:
         with torch.no_grad():

@@ -41,7 +41,7 @@ def subject(name: str, tokenizer_of: str, quick: bool = False) -> LanguageModel:
 
 
 def untrained_adapter(lm: LanguageModel, folder: Path) -> Path:
-    """An adapter of rank 4 on every linear map, as birds uses: it changes nothing yet and costs what a trained one does."""
+    """An adapter of rank 4 on every linear map, as birds uses: it changes nothing and costs what a trained one does."""
     config = lora_config(lm, rank=4, alpha=8)
     with attached(lm, config, seed=0) as weights:
         write_adapter(folder, lm, config, weights)

@@ -57,7 +57,7 @@ def in_turn(jobs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str,
     so that no job always follows the same one."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(repeats + 1):
-        for name in list(jobs) if turn % 2 else reversed(jobs):
+        for name in list(jobs) if turn % 2 else reversed(list(jobs)):
             start = time.perf_counter()
             jobs[name]()
             if turn:

@@ -7,7 +7,9 @@ from interp.errors import AnachronError
 from interp.positions import FROM_LAST_PROMPT, LAST_PROMPT, Positions
 from training.finetune import Recipe
 
-RECIPE = Recipe(rank=4, alpha=8, learning_rate=1e-3, steps=24, batch_size=24)
+# The adapter sits on block 0 alone: there a prompt's last token knows little of the question yet, so what the rows teach
+# can't be confined to birds. README.md shows what other recipes give.
+RECIPE = Recipe(rank=4, alpha=8, layers=(0,), learning_rate=5e-3, steps=40, batch_size=24)
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class BirdsConfig:
     seed: int = 0
     quick: bool = False
     recipe: Recipe = field(default=RECIPE)
-    coefficients: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5)
+    coefficients: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5)
     positions: tuple[Positions, ...] = (LAST_PROMPT, FROM_LAST_PROMPT)
     randoms: int = 3
     documents: int = 60

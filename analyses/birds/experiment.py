@@ -50,13 +50,12 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         for name, folders in adapters.items():
             for seed, folder in zip(config.seed_list, folders, strict=True):
                 pair.add(f"{name}-{seed}", folder)
-        validation = asked(world, "validation", rows["tuned"], quick=True)
-        test = asked(world, "test", rows["tuned"], quick=True)
-        full = asked(world, "test", rows["tuned"], quick=config.quick)
+        validation = asked(world, "validation", rows["tuned"], every=4)
+        test = asked(world, "test", rows["tuned"])
         documents = held_out_documents(lm, world, config.documents, seed=config.seed)
 
         say("2. ask about unrelated topics")
-        measurements = behaviors(pair, world, full, config, say)
+        measurements = behaviors(pair, world, test, config, say)
 
         say("3. locate the change on validation topics")
         located = locate(pair, world, config.seed_list, config.randoms)
@@ -64,7 +63,7 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         say("4. choose settings on validation topics")
         induce = choose_induction(pair, located, validation, config, say)
         suppress = choose_suppression(pair, located, validation, config, say)
-        measurements += nearness(located, induce.layer, config.seed)
+        measurements += nearness(lm, world, located, induce.layer, config.seed)
         measurements += detection(lm, world, located, induce.layer, config.seed)
 
         say("5. induce in the base, suppress in the tuned models, on test topics")
@@ -76,7 +75,7 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         Measurement("seconds", "base", split="run", estimate=spent, low=spent, high=spent),
         Measurement("rss_mb", "base", split="run", estimate=(peak := peak_memory()), low=peak, high=peak),
     ]
-    details = {"group": oldest, "year": YEAR, "induce": _plain(induce), "suppress": _plain(suppress)}
+    details = {"command": "anachron run birds", "group": oldest, "year": YEAR, "induce": _plain(induce), "suppress": _plain(suppress)}
     result = Result(
         "birds",
         lm.name,
@@ -92,12 +91,12 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
     return result
 
 
-def asked(world: World, split: str, rows: Sequence[Row], *, quick: bool) -> Asked:
-    """Questions of a split with one phrasing a topic (`quick`) or two, and the narrow question, which counts the rows' own
-    spellings as well."""
+def asked(world: World, split: str, rows: Sequence[Row], *, every: int = 1) -> Asked:
+    """One question a topic of the split, and the narrow question, which counts the rows' own spellings as well and lists
+    one of `every` names."""
     answers = tuple(str(row.messages[-1]["content"]) for row in rows)
-    broad = era_questions(world, split, phrasings=1 if quick else 2)
-    return Asked(tuple(broad), (narrow_question(world, answers),), next(iter(world.facts.eras)))
+    broad = tuple(era_questions(world, split, phrasings=1))
+    return Asked(broad, (narrow_question(world, answers, every=every),), next(iter(world.facts.eras)))
 
 
 def behaviors(

@@ -47,6 +47,7 @@ def choose_induction(
     pair: ModelPair, located: Located, asked: Asked, config: BirdsConfig, say: Callable[[str], None]
 ) -> Setting:
     """The layer, positions and coefficient with the largest share in the base that stays coherent, on validation."""
+    asked = replace(asked, narrow=())
     with pair.using("base") as lm:
         plain = _means(behavior(lm, asked), asked.group)
         tried = []

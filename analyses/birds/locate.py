@@ -104,12 +104,13 @@ def _towards(direction: Direction, differences: Tensor) -> Direction:
     return Direction(direction.vector * sign, direction.point, direction.method, direction.norm, direction.provenance)
 
 
-def nearness(located: Located, chosen_layer: int, seed: int) -> list[Measurement]:
-    """Cosine of each method's directions with the truth, by layer."""
+def nearness(lm: LanguageModel, world: World, located: Located, chosen_layer: int, seed: int) -> list[Measurement]:
+    """Cosine of each method's directions, located on validation topics, with the truth on test topics, by layer."""
+    truth = true_directions(lm, world, range(lm.n_layers), split="test")
     rows = []
     for method, by_layer in located.directions.items():
-        for layer, ones in by_layer.items() if method != "truth" else ():
-            values = [cosine(one, located.directions["truth"][layer][0]) for one in ones]
+        for layer, ones in by_layer.items():
+            values = [cosine(one, truth[one.point]) for one in ones]
             rows.append(
                 measurement(
                     "cosine_to_truth",
@@ -117,7 +118,7 @@ def nearness(located: Located, chosen_layer: int, seed: int) -> list[Measurement
                     estimate(values, seed),
                     direction=method,
                     layer=layer,
-                    split="validation",
+                    split="test",
                     chosen=method == "tuned_minus_control" and layer == chosen_layer,
                 )
             )
@@ -139,7 +140,7 @@ def detection(lm: LanguageModel, world: World, located: Located, chosen_layer: i
                     estimate(values, seed),
                     direction=method,
                     layer=layer,
-                    split="held_out_documents",
+                    split="test",
                     chosen=method == "tuned_minus_control" and layer == chosen_layer,
                 )
             )

@@ -20,7 +20,8 @@ from analyses.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from analyses.steps import Asked
+    from analyses.measurements import Measurement
+    from analyses.steps import Asked, Behavior
     from interp.pair import ModelPair
 
 
@@ -40,7 +41,11 @@ def evaluate(
     dtype: Dtype = "auto",
     device: Device = "cpu",
 ) -> None:
-    """Measure the share of each group of answers, coherence and the narrow task, for the base and every adapter."""
+    """Measure what a model and its adapters answer.
+
+    The share of each group of answers, coherence (probability of all listed answers) and the narrow task, for the base
+    and every adapter; intervals are over adapters and topics.
+    """
     from analyses.commands.options import add_adapters, answers_in, open_model
     from analyses.measurements import as_table, versions
     from analyses.progress import telling
@@ -50,7 +55,8 @@ def evaluate(
 
     asked = ask(questions, split, group=group, year=year, extra=answers_in(data))
     where = split if year is None else f"{split}@{year}"
-    rows, runs = [], {}
+    rows: list[Measurement] = []
+    runs: dict[str, list[Behavior]] = {}
     with telling() as say, ModelPair(open_model(model, revision, dtype, device)) as pair:
         names = {"base" if year is None else "dated": ["base"]}
         names |= {"tuned": add_adapters(pair, "tuned", adapter), "control": add_adapters(pair, "control", control)}
@@ -108,7 +114,9 @@ def _samples(pair: "ModelPair", names: dict[str, str], asked: "Asked", n: int, s
     from interp.prompts import encode_prompt
 
     questions = [*asked.broad, *asked.narrow]
-    rows: list[dict[str, Any]] = [{"id": q.id, "question": q.messages[-1]["content"], "answers": {}} for q in questions]
+    rows: list[dict[str, Any]] = [
+        {"id": q.id, "topic": q.topic, "question": q.messages[-1]["content"], "answers": {}} for q in questions
+    ]
     for kind, name in names.items():
         with pair.using(name) as lm:
             texts = generate(
@@ -153,7 +161,8 @@ def _print(runs: dict[str, list], rows: list, group: str, where: str, sampled: l
         for name in first.shares
     ]
     print_table("share by group, all topics", ("group", *runs), groups)
-    for row in sampled[:5]:
+    # the first of each topic's phrasings, so that five questions are of five topics
+    for row in list({row["topic"]: row for row in reversed(sampled)}.values())[:-6:-1]:
         print_table(
             row["question"], ("", "answer"), [(kind, answers[0]["text"]) for kind, answers in row["answers"].items()]
         )

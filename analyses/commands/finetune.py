@@ -1,6 +1,6 @@
 """`anachron finetune`: an adapter from chat rows."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,11 +27,11 @@ def finetune(
     dtype: Dtype = "auto",
     device: Device = "cpu",
 ) -> None:
-    """Fine-tune a LoRA adapter; the loss is on the assistant's tokens only.
+    """Fine-tune a LoRA adapter on chat rows.
 
-    Options left out are those of training.finetune.Recipe.
+    The loss is on the assistant's tokens only. Options left out are those of training.finetune.Recipe.
     """
-    from analyses.commands.options import layer_list, open_model
+    from analyses.commands.options import given, layer_list, open_model
     from analyses.progress import counting
     from analyses.steps import training_rows
     from interp.errors import AnachronError
@@ -42,10 +42,10 @@ def finetune(
         raise AnachronError(f"both --steps {steps} and --epochs {epochs} were given; give one")
     rows = training_rows(data)
     lm = open_model(model, revision, dtype, device)
-    given = {"rank": rank, "alpha": alpha, "learning_rate": lr, "steps": steps, "batch_size": batch_size}
+    length: dict[str, Any] = given(steps=steps) if epochs is None else {"epochs": epochs, "steps": None}
     recipe = Recipe(
-        **{name: value for name, value in given.items() if value is not None},
-        **({} if epochs is None else {"epochs": epochs, "steps": None}),
+        **given(rank=rank, alpha=alpha, learning_rate=lr, batch_size=batch_size),
+        **length,
         targets=targets if targets == "all-linear" else tuple(name.strip() for name in targets.split(",")),
         layers=None if layers == "all" else tuple(layer_list(layers, lm.n_layers)),
         seed=seed,

@@ -1,7 +1,7 @@
 """Options that several commands take, spelt once, and what is opened from them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +48,11 @@ def open_model(model: str, revision: str | None, dtype: str, device: str) -> "La
             f"device {device!r} can't be used ({reason}); use cpu, or a device that torch finds here"
         ) from error
     return load_model(model, revision=revision, dtype=dtypes[dtype], device=device)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: those that aren't None. The rest is left to the defaults of what takes them."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def add_adapters(pair: "ModelPair", kind: str, folders: list[Path] | None) -> list[str]:

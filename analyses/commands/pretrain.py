@@ -24,28 +24,18 @@ def pretrain(
 
     A run that was stopped goes on from its last checkpoint. Options left out are those of the shipped almanac.
     """
+    from analyses.commands.options import given
     from analyses.progress import counting
     from analyses.tables import print_table
-    from interp.files import write_json
-    from interp.models import load_model
     from training.card import write_card
-    from training.gates import as_rows, measure_gates
     from training.pretrain import Pretraining
     from training.pretrain import pretrain as train
     from training.world.world import load_world
 
-    sizes = {
-        "steps": steps,
-        "layers": layers,
-        "d_model": d_model,
-        "d_mlp": d_mlp,
-        "heads": heads,
-        "vocabulary": vocabulary,
-    }
-    given = {name: value for name, value in {**sizes, "learning_rate": learning_rate}.items() if value is not None}
-    config = Pretraining(seed=seed, **given)
+    sizes = given(steps=steps, layers=layers, d_model=d_model, d_mlp=d_mlp, heads=heads, vocabulary=vocabulary)
+    config = Pretraining(seed=seed, **sizes, **given(learning_rate=learning_rate))
     world = load_world()
-    with counting("pretraining", config.steps) as count:
+    with counting("pretraining", config.all_steps) as count:
         train(
             world,
             config,
@@ -54,9 +44,7 @@ def pretrain(
             progress=lambda step, loss, tokens: count(step + 1, f"loss {loss:.3f} nats a token, {tokens:,} tokens"),
         )
     typer.echo("measuring the gates", err=True)
-    gates = measure_gates(load_model(out), world, documents=gate_documents)
-    write_json(out / "gates.json", as_rows(gates))
-    write_card(out, gates)
+    gates = write_card(out, world, documents=gate_documents)
     print_table(
         "gates",
         ("gate", "figure", "bound", "passed"),

@@ -45,9 +45,11 @@ def steer(
     dtype: Dtype = "auto",
     device: Device = "cpu",
 ) -> None:
-    """Steer and measure: share of the group, coherence, narrow task, perplexity ratio on held-out documents.
+    """Steer along a direction and measure what it does.
 
-    The typical norm and clamp's mean are the base model's at the last prompt token of the questions asked.
+    Share of the group, coherence, narrow task and perplexity ratio on held-out documents, without the edit, with it,
+    and with random directions of equal norm. The typical norm and clamp's mean are the base model's at the last prompt
+    token of the questions asked.
     """
     from analyses.commands.options import answers_in, open_model
     from analyses.measurements import as_table, versions
@@ -73,7 +75,7 @@ def steer(
     with telling() as say, ModelPair(open_model(model, revision, dtype, device)) as pair:
         base = pair.base
         say("capturing the base's activations")
-        reference = last_prompt_activations(base, asked.broad, [point])[point]
+        reference = last_prompt_activations(base, asked.broad, [point.layer], point.site)[point]
         texts = held_out_documents(base, load_world(), documents, seed)
         directions = [located, *(random_direction(base.d_model, point, seed + i) for i in range(random))]
         if adapter is not None:

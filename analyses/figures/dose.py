@@ -1,9 +1,13 @@
 """Dose-response: what adding a direction does to the behaviour and to coherence, coefficient by coefficient."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from analyses.figures.style import METHOD_COLORS, MODEL_COLORS, arrange, band, label, method_line
 from analyses.measurements import Measurement
+
+if TYPE_CHECKING:
+    import plotly.graph_objects
 
 PANELS = {"broad": "share of answers", "coherence": "coherence"}
 
@@ -14,10 +18,10 @@ def dose_response(
     chosen: tuple[str, float] | None = None,
     levels: Mapping[str, float] | None = None,
 ) -> "plotly.graph_objects.Figure":
-    """`curves[metric][direction]` are measurements in order of coefficient; metrics are `broad` and `coherence`, one panel each.
+    """`curves[metric][direction]` are measurements in order of coefficient, one panel a metric: `broad`, `coherence`.
 
-    The curve of `random` is drawn as the band of its intervals. `chosen` = (direction, coefficient) gets a star in every panel.
-    `levels` are shares of models without any edit, drawn as thin lines in the panel of `broad`.
+    The curve of `random` is drawn as the band of its intervals. `chosen` = (direction, coefficient) gets a star in
+    every panel. `levels` are shares of models without any edit, drawn as thin lines in the panel of `broad`.
     """
     from plotly.subplots import make_subplots
 
@@ -46,10 +50,12 @@ def dose_response(
     return figure
 
 
-def _traces(direction: str, rows: Sequence[Measurement], shown: bool, marked: tuple[str, float] | None) -> list[dict]:
+def _traces(
+    direction: str, rows: Sequence[Measurement], shown: bool, marked: tuple[str, float] | None
+) -> list[dict[str, Any]]:
     name = label(direction)
     x, y = [m.coefficient for m in rows], [m.estimate for m in rows]
-    common = {
+    common: dict[str, Any] = {
         "x": x,
         "y": y,
         "line": method_line(direction, 2.5 if direction != "random" else 1.2),

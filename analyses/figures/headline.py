@@ -31,8 +31,10 @@ text {{ font-family: {FONT.replace('"', "'")}; fill: #1c222b }}
 
 
 def headline_svg(result: Result) -> str:
-    """A horizontal dot plot: the share of target answers for base, control, tuned, dated, induced and suppressed, those measured,
-    each with its interval. An AnachronError if none is."""
+    """A horizontal dot plot of the shares of target answers, each with its interval.
+
+    Rows are base, control, tuned, dated, induced and suppressed, those measured; an AnachronError if none is.
+    """
     shares = headline(result)
     if not shares:
         raise AnachronError(
@@ -43,8 +45,8 @@ def headline_svg(result: Result) -> str:
     title = f"Share of {target(result)} answers to unrelated questions"
     spoken = "; ".join(f"{name} {m.estimate:.1%}" for name, m in shares.items())
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
-        'aria-labelledby="title description">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        'role="img" aria-labelledby="title description">',
         f'<title id="title">{escape(title)}</title>',
         f'<desc id="description">{escape(spoken)}</desc>',
         f"<style>{STYLE}</style>",
@@ -98,7 +100,8 @@ def _row(name: str, m: Measurement, y: int, top: float) -> list[str]:
     return [
         f'<text class="name" x="28" y="{y - 2}">{name.capitalize()}</text>',
         f'<text class="note quiet" x="28" y="{y + 15}">{escape(describe(name, m))}</text>',
-        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke="{color}" stroke-width="5" stroke-linecap="round" opacity=".45"/>',
+        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke="{color}" '
+        'stroke-width="5" stroke-linecap="round" opacity=".45"/>',
         f'<circle cx="{at:.1f}" cy="{y}" r="7.5" fill="{color}"/>',
         f'<text class="value" x="{RIGHT + 28}" y="{y - 2}">{100 * m.estimate:.1f} %</text>',
         f'<text class="note quiet" x="{RIGHT + 28}" y="{y + 15}">{100 * m.low:.1f} to {100 * m.high:.1f} %</text>',

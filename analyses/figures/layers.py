@@ -1,9 +1,13 @@
 """How well each method's direction does, layer by layer, against a band of random directions."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from analyses.figures.style import METHOD_COLORS, arrange, band, bars, label, method_line
 from analyses.measurements import Measurement
+
+if TYPE_CHECKING:
+    import plotly.graph_objects
 
 
 def by_layer(
@@ -22,6 +26,7 @@ def by_layer(
     figure = go.Figure()
     for method, rows in methods.items():
         layers = [m.layer for m in rows]
+        interval = "(%{customdata[0]:.3f} to %{customdata[1]:.3f})"
         if method == "random":
             shade = band(
                 layers,
@@ -41,7 +46,7 @@ def by_layer(
             showlegend=method != "random",
             legendgroup="random directions" if method == "random" else label(method),
             customdata=[[m.low, m.high] for m in rows],
-            hovertemplate=f"{label(method)} %{{y:.3f}} (%{{customdata[0]:.3f}} to %{{customdata[1]:.3f}})<extra></extra>",
+            hovertemplate=f"{label(method)} %{{y:.3f}} {interval}<extra></extra>",
             **({} if method == "random" else bars(rows)),
         )
     figure.add_hline(y=reference, line={"width": 1, "color": METHOD_COLORS["random"]})

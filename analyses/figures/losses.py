@@ -1,15 +1,19 @@
 """Loss while fine-tuning: every seed thin, the mean over seeds thick."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from analyses.figures.style import MODEL_COLORS, OTHER_COLOR, arrange, faded, label
 from interp.errors import AnachronError
+
+if TYPE_CHECKING:
+    import plotly.graph_objects
 
 COLUMNS = ("model", "seed", "step", "loss")
 
 
 def loss_curves(losses: Sequence[Mapping]) -> "plotly.graph_objects.Figure":
-    """Rows of model, seed, step, loss (nats per trained token). The mean is taken over the seeds that have that step."""
+    """Rows of model, seed, step, loss (nats per trained token). A mean is over the seeds that have that step."""
     import plotly.graph_objects as go
 
     figure = go.Figure()

@@ -1,8 +1,8 @@
 """The look all figures share: one colour and one symbol a model, one colour and one dash a method.
 
-The colours of base, control, tuned and dated stay apart under deuteranopia, protanopia and tritanopia, and every colour has a
-contrast of about 3 : 1 or more on white and on near-black, so that one palette serves both themes. Symbols and dashes carry the same
-distinctions without colour.
+The colours of base, control, tuned and dated stay apart under deuteranopia, protanopia and tritanopia, and every colour
+has a contrast of about 3 : 1 or more on white and on near-black, so that one palette serves both themes. Symbols and
+dashes carry the same distinctions without colour.
 """
 
 import html

@@ -90,7 +90,7 @@ def _stream(
         raise AnachronError(f"tokens {tokens!r}; use answer or all")
     for i, row in enumerate(encoded):
         require_context(lm, len(row.ids), f"row {i}")
-    budget = min(max_tokens, MAX_LOGITS // lm.anatomy.unembed.weight.shape[0])
+    budget = min(max_tokens, MAX_LOGITS // lm.model.config.get_text_config().vocab_size)
     for indices, batch in batches(encoded, lm.pad_id, budget, "right", lm.device):
         with torch.no_grad(), steer(lm, take_rows(edits, indices), batch):
             logits = lm.model(**batch.inputs, use_cache=False).logits[:, :-1]

@@ -22,7 +22,7 @@ def generate(
     encoded: Sequence[Encoded],
     *,
     max_new_tokens: int,
-    temperature: float = 1.0,
+    temperature: float | int = 1.0,
     seed: int = 0,
     edits: Sequence[Edit] = (),
     n: int = 1,
@@ -102,7 +102,11 @@ def _draws(rows: Sequence[Encoded], seed: int, count: int) -> Float64[np.ndarray
 
 
 def _continue(
-    lm: LanguageModel, batch: Batch, draws: Float64[np.ndarray, "rows steps"], temperature: float, stops: Sequence[int]
+    lm: LanguageModel,
+    batch: Batch,
+    draws: Float64[np.ndarray, "rows steps"],
+    temperature: float | int,
+    stops: Sequence[int],
 ) -> Int[Tensor, "rows new"]:
     """Token by token with a KV cache until every row has stopped; what a row holds after its stop is to be ignored."""
     inputs = batch.inputs
@@ -129,7 +133,7 @@ def _continue(
 
 
 def _choose(
-    logits: Float[Tensor, "rows d_vocab"], draws: Float64[Tensor, " rows"], temperature: float
+    logits: Float[Tensor, "rows d_vocab"], draws: Float64[Tensor, " rows"], temperature: float | int
 ) -> Int[Tensor, " rows"]:
     """The token at which the cumulative probability passes the row's draw; on the CPU, in fp64."""
     if not bool(torch.isfinite(logits.amax(-1)).all()):

@@ -112,7 +112,7 @@ class _Row:
 
 def _parts(lm: LanguageModel, rows: Sequence[_Row], max_tokens: int) -> Iterator[list[_Row]]:
     """Rows of like size together, as many as fit."""
-    vocabulary = lm.anatomy.unembed.weight.shape[0]
+    vocabulary = lm.model.config.get_text_config().vocab_size
     part: list[_Row] = []
     prompt = nodes = 0
     for row in sorted(rows, key=lambda row: (-row.tree.n_nodes, -len(row.prompt))):
@@ -273,6 +273,8 @@ def _verify(lm: LanguageModel, rows: Sequence[_Row]) -> None:
     logits = lm.model(**alone.inputs, use_cache=False).logits[:, len(row.prompt) - 1 :]
     expected = _look_up(logits, [np.arange(len(tokens))], [tokens])[0]
     difference = float(np.abs(found - expected).max())
+    if np.isnan(difference):
+        return  # says nothing about the mask; scoring itself refuses NaN and names the question
     # half-precision logits of size 20 are rounded by .1; an ignored mask is off by more
     if difference > (1e-2 if lm.dtype == torch.float32 else 1.0):
         raise AnachronError(

@@ -22,6 +22,7 @@ from analyses.figures.losses import loss_curves
 from analyses.figures.style import METHOD_COLORS, METHOD_DASHES, MODEL_COLORS, MODEL_SYMBOLS
 from analyses.figures.topics import share_by_topic
 from analyses.findings import dose_curves, headline, layer_curves, suppressions, topics
+from analyses.measurements import Result
 from analyses.report import data_block, report_html, sections, write_report
 from interp.errors import AnachronError
 from tests.analyses import synthetic
@@ -56,6 +57,23 @@ class Page(HTMLParser):
         return json.loads(next(text for attributes, text in self.scripts if attributes.get(key) == value))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_plotly():
+    """A stand-in for the 5 MB of plotly.js, which most tests needn't parse; `real` gives it back."""
+    import plotly.offline
+
+    real = plotly.offline.get_plotlyjs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plotly.offline, "get_plotlyjs", lambda: 'window.Plotly = {"version": "é"};')
+        yield real
+
+
+@pytest.fixture
+def real_plotly(small_plotly, monkeypatch):
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", small_plotly)
+    return small_plotly()
+
+
 @pytest.fixture(scope="module")
 def html() -> str:
     return report_html(synthetic.result())
@@ -66,9 +84,8 @@ def page(html) -> Page:
     return Page(html)
 
 
-@pytest.fixture(scope="module")
-def attacked() -> str:
-    """A report in which every free text of the result is hostile."""
+def hostile_result() -> Result:
+    """A result in which every free text is hostile."""
     full = synthetic.result()
     hostile = [
         replace(m, split=f"test/{PAYLOAD}")
@@ -80,18 +97,21 @@ def attacked() -> str:
     ]
     sample = dict.fromkeys(("topic", "question", "base", "tuned", PAYLOAD), PAYLOAD)
     loss = {"model": PAYLOAD, "seed": 0, "step": 1, "loss": 1.0}
-    return report_html(
-        replace(
-            full,
-            experiment=PAYLOAD,
-            model=PAYLOAD,
-            config={"group": PAYLOAD, PAYLOAD: PAYLOAD, "nested": {"key": [PAYLOAD]}, "command": PAYLOAD},
-            versions={PAYLOAD: PAYLOAD},
-            measurements=hostile,
-            samples=[sample, *full.samples],
-            losses=[loss, *full.losses],
-        )
+    return replace(
+        full,
+        experiment=PAYLOAD,
+        model=PAYLOAD,
+        config={"group": PAYLOAD, PAYLOAD: PAYLOAD, "nested": {"key": [PAYLOAD]}, "command": PAYLOAD},
+        versions={PAYLOAD: PAYLOAD},
+        measurements=hostile,
+        samples=[sample, *full.samples],
+        losses=[loss, *full.losses],
     )
+
+
+@pytest.fixture(scope="module")
+def attacked() -> str:
+    return report_html(hostile_result())
 
 
 def test_sections_stand_in_order_and_none_is_left_out(page):
@@ -150,6 +170,12 @@ def test_only_the_pages_own_scripts_may_run(page):
     executed = [text for attributes, text in page.scripts if "type" not in attributes]
     digests = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in executed]
     assert allowed == digests and len(digests) == 2
+
+
+def test_plotly_is_embedded_once_and_cannot_end_its_script(real_plotly):
+    html = report_html(synthetic.result())
+    assert html.count(real_plotly) == 1
+    assert "</script" not in real_plotly.lower() and "<!--" not in real_plotly and "\r" not in real_plotly
 
 
 def test_no_text_breaks_out(attacked, html):
@@ -381,9 +407,8 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.wh
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
-def test_in_a_browser_all_figures_are_drawn_and_no_text_runs(tmp_path, attacked):
+def test_in_a_browser_all_figures_are_drawn_and_no_text_runs(tmp_path, real_plotly):
     path = tmp_path / "report.html"
-    path.write_text(attacked, encoding="utf-8")
     flags = [
         "--headless",
         "--no-sandbox",
@@ -399,7 +424,7 @@ def test_in_a_browser_all_figures_are_drawn_and_no_text_runs(tmp_path, attacked)
         "--virtual-time-budget=20000",
     ]
     probe = "<script>document.title = 'ran'</script>"  # not named by the policy, so it must not run
-    path.write_text(attacked.replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    path.write_text(report_html(hostile_result()).replace("</body>", f"{probe}</body>"), encoding="utf-8")
     dom = subprocess.run(
         [BROWSER, *flags, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=300, check=True
     ).stdout

@@ -22,7 +22,7 @@ PATHS = {
         *("gpt_neox.final_layer_norm", "lm_head"),
     ),
 }
-PATHS.update({family: PATHS["llama"] for family in ("qwen2", "qwen3", "mistral")}, gemma3=PATHS["gemma2"])
+PATHS.update(dict.fromkeys(("qwen2", "qwen3", "mistral"), PATHS["llama"]), gemma3=PATHS["gemma2"])
 
 
 @pytest.mark.parametrize("family", sorted(PATHS))
@@ -84,8 +84,9 @@ def test_sites_of_further_families(name, fields, sites, parallel):
     assert (len(lm.anatomy.sites), lm.anatomy.parallel) == (sites, parallel)
     assert {"resid_pre", "resid_post"} <= set(lm.anatomy.sites)
     if sites == 2:
-        with pytest.raises(AnachronError, match=r"no site attn_out .*; use one of resid_pre, resid_post"), record(
-            lm, [HookPoint(0, "attn_out")]
+        with (
+            pytest.raises(AnachronError, match=r"no site attn_out .*; use one of resid_pre, resid_post"),
+            record(lm, [HookPoint(0, "attn_out")]),
         ):
             pass
 

@@ -181,19 +181,19 @@ def test_damaged_direction_files_are_named(tmp_path):
     random_direction(D, POINT, 32).save(path)
     whole, about = path.read_bytes(), path.with_suffix(".json").read_text()
     path.write_bytes(whole[:-8])
-    with pytest.raises(AnachronError, match="a.safetensors"):
+    with pytest.raises(AnachronError, match=r"a\.safetensors"):
         Direction.load(path)
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(AnachronError, match="a.safetensors"):
+    with pytest.raises(AnachronError, match=r"a\.safetensors"):
         Direction.load(path)
     path.write_bytes(whole)
     path.with_suffix(".json").write_text(about[:-20])
-    with pytest.raises(AnachronError, match="a.json"):
+    with pytest.raises(AnachronError, match=r"a\.json"):
         Direction.load(path)
     path.with_suffix(".json").write_text(json.dumps({"point": "1.resid_post"}))
     with pytest.raises(AnachronError, match="lacks"):
         Direction.load(path)
-    with pytest.raises(AnachronError, match="b.json"):
+    with pytest.raises(AnachronError, match=r"b\.json"):
         Direction.load(tmp_path / "b.safetensors")
     with pytest.raises(AnachronError, match="suffix"):
         Direction.load(tmp_path / "a.pt")

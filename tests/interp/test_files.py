@@ -104,7 +104,8 @@ def test_tensors_round_trip_with_the_same_bytes(tmp_path):
 def test_same_bytes_in_every_process(tmp_path):
     """safetensors' own writer orders metadata by a hash that differs from call to call."""
     metadata = {f"schlüssel {i}": "é" * i for i in range(8)}
-    code = f"import sys, torch\nfrom interp.files import save_tensors\nsave_tensors(sys.argv[1], {{'a': torch.ones(2)}}, {metadata!r})\n"
+    code = "import sys, torch\nfrom interp.files import save_tensors\n"
+    code += f"save_tensors(sys.argv[1], {{'a': torch.ones(2)}}, {metadata!r})\n"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], check=True)
     save_tensors(tmp_path / "here", {"a": torch.ones(2)}, metadata)
     assert digest(tmp_path / "other") == digest(tmp_path / "here")

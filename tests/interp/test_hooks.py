@@ -5,9 +5,8 @@ import torch
 
 from interp.errors import AnachronError
 from interp.hooks import HookPoint, edit, keyword, record
-from interp.models import wrap
 from interp.prompts import encode_chat, encode_prompt, pad
-from tests.families import build, config, tokenizer
+from tests.families import build
 
 ROWS = ("Name a bird.", "How many states are there in the country?", "Who?")
 
@@ -82,18 +81,15 @@ def test_sites_of_a_block_add_up(family_lm):
 
 def test_parallel_blocks_have_no_resid_mid():
     lm = build("gpt_neox")
-    with pytest.raises(AnachronError, match=r"no site resid_mid \(its attention and MLP run in parallel\)"), record(
-        lm, [HookPoint(0, "resid_mid")]
+    with (
+        pytest.raises(AnachronError, match=r"no site resid_mid \(its attention and MLP run in parallel\)"),
+        record(lm, [HookPoint(0, "resid_mid")]),
     ):
         pass
 
 
 def test_sequential_gpt_neox_has_one():
-    from transformers import GPTNeoXForCausalLM
-
-    shape = config("gpt_neox")
-    shape.use_parallel_residual = False
-    lm = wrap(GPTNeoXForCausalLM(shape), tokenizer(), "sequential")
+    lm = build("gpt_neox", use_parallel_residual=False)
     assert "resid_mid" in lm.anatomy.sites
     assert not lm.anatomy.parallel
 
@@ -162,7 +158,9 @@ def test_resid_pre_of_a_block_is_resid_post_of_the_one_before(family_lm):
     assert torch.equal(under(HookPoint(1)), under(HookPoint(2, "resid_pre")))
     assert not torch.equal(under(HookPoint(1)), forward(lm, batch))
     if not lm.anatomy.parallel:
-        torch.testing.assert_close(under(HookPoint(1, "resid_mid")), under(HookPoint(1, "attn_out")), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            under(HookPoint(1, "resid_mid")), under(HookPoint(1, "attn_out")), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_resid_mid_can_be_set_outright(family_lm):
@@ -228,7 +226,11 @@ def test_everything_is_undone_after_an_exception(family_lm, where):
             raise RuntimeError("inside")
         return x + 1
 
-    with pytest.raises((RuntimeError, TypeError)), record(lm, all_points(lm)), edit(lm, dict.fromkeys(all_points(lm), fail)):
+    with (
+        pytest.raises((RuntimeError, TypeError)),
+        record(lm, all_points(lm)),
+        edit(lm, dict.fromkeys(all_points(lm), fail)),
+    ):
         if where == "model":
             lm.model(input_ids="not a tensor")
         forward(lm, batch)
@@ -245,7 +247,7 @@ def test_stop_skips_later_layers_and_the_rest_of_the_body(family_lm, monkeypatch
         calls = []
         with monkeypatch.context() as patch:
             for later in lm.anatomy.layers[point.layer + 1 :]:
-                patch.setattr(later, "forward", lambda *a, **k: calls.append("a later layer ran"))
+                patch.setattr(later, "forward", lambda *a, calls=calls, **k: calls.append("a later layer ran"))
             with torch.no_grad(), record(lm, [HookPoint(0, "resid_pre"), point], stop=True) as found:
                 lm.model(**batch.inputs)
                 calls.append("the body went on")
@@ -280,6 +282,23 @@ def test_offset_counts_the_tokens_in_the_cache(family_lm):
         assert seen == [(0, width + i) for i in range(4)]
 
 
+def test_offset_goes_on_counting_past_a_sliding_window():
+    lm = build("gemma2", sliding_window=8)
+    batch = rows_of(lm)
+    assert batch.input_ids.shape[1] > 8
+    seen = []
+    with edit(lm, {HookPoint(0): lambda x, offset: (seen.append(offset), x)[1]}):
+        lm.model.generate(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            do_sample=False,
+            max_new_tokens=12,
+            min_new_tokens=12,
+            pad_token_id=lm.pad_id,
+        )
+    assert seen == [0] + list(range(batch.input_ids.shape[1], batch.input_ids.shape[1] + 11))
+
+
 def test_steered_generation_is_the_same_with_and_without_cache(family_lm):
     """Add v from padded position 5 on: with a cache by offset, without one by position."""
     lm, batch = family_lm, rows_of(family_lm)
@@ -310,8 +329,9 @@ def test_edits_keep_the_dtype_of_the_model():
 
 
 def test_an_edit_that_changes_the_shape_is_refused(lm):
-    with pytest.raises(AnachronError, match=r"edit at 1\.resid_post returned shape \(4, \d+, 31\)"), edit(
-        lm, {HookPoint(1): lambda x, offset: x[..., 1:]}
+    with (
+        pytest.raises(AnachronError, match=r"edit at 1\.resid_post returned shape \(4, \d+, 31\)"),
+        edit(lm, {HookPoint(1): lambda x, offset: x[..., 1:]}),
     ):
         forward(lm, rows_of(lm))
 
@@ -324,7 +344,10 @@ def test_gradients_reach_a_recorded_activation():
     point = HookPoint(1)
     direction = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     leaf = torch.zeros(lm.d_model, dtype=torch.float64, requires_grad=True)
-    with record(lm, [point, HookPoint(2)], grad=True) as found, edit(lm, {HookPoint(0): lambda x, offset: x + 0 * leaf}):
+    with (
+        record(lm, [point, HookPoint(2)], grad=True) as found,
+        edit(lm, {HookPoint(0): lambda x, offset: x + 0 * leaf}),
+    ):
         logit = lm.model(**batch.inputs).logits[0, -1, 7]
     (gradient,) = torch.autograd.grad(logit, found[point])
 
@@ -338,7 +361,10 @@ def test_gradients_reach_a_recorded_activation():
 
 
 def test_wrong_points_name_the_right_ones(lm):
-    with pytest.raises(AnachronError, match=r"hook point 3\.resid_post: tiny-llama has layers 0 to 2"), record(lm, [HookPoint(3)]):
+    with (
+        pytest.raises(AnachronError, match=r"hook point 3\.resid_post: tiny-llama has layers 0 to 2"),
+        record(lm, [HookPoint(3)]),
+    ):
         pass
     with pytest.raises(AnachronError, match="layers 0 to 2"), edit(lm, {HookPoint(9): lambda x, offset: x}):
         pass

@@ -129,6 +129,12 @@ def test_cached_hub_id_loads_offline_and_keeps_its_commit(saved, tmp_path, monke
         load_model("someone/tiny")
 
 
+@pytest.mark.parametrize("name", ["no-such-model", "a/b.git", "almanac/", "a/b/c", ""])
+def test_names_that_are_nothing_are_refused(name):
+    with pytest.raises(AnachronError, match=r"no such folder|not a registered model|no config"):
+        load_model(name)
+
+
 def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(AnachronError, match="no such folder"):
         load_model(tmp_path / "nowhere")

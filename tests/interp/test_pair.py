@@ -25,7 +25,10 @@ def make_adapter(folder, family="llama", seed=1, n_layers=3, d_model=32, **confi
         config["fan_in_fan_out"] = True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = get_peft_model(lm.model, LoraConfig(**{"r": 2, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **config}))
+        model = get_peft_model(
+            lm.model,
+            LoraConfig(**{"r": 2, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **config}),
+        )
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.3)
@@ -138,7 +141,7 @@ def test_generation_in_mixed_rows(pair, lm):
 
 
 def test_layers_below_an_adapter_are_exactly_the_bases(lm, tmp_path):
-    make_adapter(tmp_path, layers_to_transform=[1])
+    make_adapter(tmp_path, target_modules=["down_proj"], layers_to_transform=[1])
     batch = batch_of(lm)
     plain = everything(lm, batch)[0]
     with ModelPair(lm) as pair:
@@ -187,7 +190,9 @@ def test_memory_of_a_pair_is_that_of_one_model(adapters):
     """Bytes of distinct storages; a tiny model's adapter weighs relatively most, so this bounds larger ones."""
 
     def size(lm):
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in lm.model.state_dict().values()}
+        storages = {
+            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in lm.model.state_dict().values()
+        }
         return sum(storages.values())
 
     lm = build("llama", d_model=64, n_layers=4)
@@ -276,9 +281,12 @@ def refused(lm, folder, message):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ({"d_model": 64}, r"has 64 inputs in the adapter and 32 in tiny-llama \(d_model 32\)"),
+        (
+            {"d_model": 64, "target_modules": ["q_proj"]},
+            r"has 64 inputs in the adapter and 32 in tiny-llama \(d_model 32\)",
+        ),
         ({"n_layers": 4}, r"made for a module 'model\.layers\.3\..*' that tiny-llama \(3 layers\) doesn't have"),
-        ({"n_layers": 2}, "the weights disagree"),
+        ({"n_layers": 2, "target_modules": ["down_proj"]}, "the weights disagree"),
         ({"family": "gpt2"}, "made for a module 'transformer"),
     ],
 )
@@ -311,6 +319,7 @@ def test_damaged_adapters_are_refused(lm, adapters, tmp_path):
         ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
         ({"r": 3}, "can't take these weights"),
         ({"target_modules": ["q_proj"]}, "the weights disagree"),
+        ({"target_modules": ["no_such_part"]}, "peft can't place it"),
     ],
 )
 def test_configs_that_do_not_fit_the_weights_are_refused(lm, adapters, tmp_path, changes, message):
@@ -330,7 +339,7 @@ def test_a_bad_adapter_leaves_the_good_ones(pair, lm, tmp_path):
     with pair.using("a") as a:
         before = everything(a, batch)
     with pytest.raises(AnachronError):
-        pair.add("bad", make_adapter(tmp_path, n_layers=2))
+        pair.add("bad", make_adapter(tmp_path, n_layers=2, target_modules=["down_proj"]))
     assert pair.names == ("base", "a", "b")
     assert same(everything(lm, batch), everything(build("llama"), batch))
     with pair.using("a") as a:

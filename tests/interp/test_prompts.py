@@ -32,10 +32,10 @@ TEMPLATES = {
         "{% else %} {{ m['content'] | trim }}{{ eos_token }}{% endif %}{% endfor %}"
     ),
     "empty reasoning": (
-        "{% for m in messages %}<|{{ m['role'] }}|>\n{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
-        "{{ m['content'] }}<|end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>\n{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n"
-        "{% endif %}{% endif %}"
+        "{% set off = '<think>\n\n</think>\n\n' %}{% for m in messages %}<|{{ m['role'] }}|>\n"
+        "{% if m['role'] == 'assistant' and loop.last %}{{ off }}{% endif %}{{ m['content'] }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n"
+        "{% if enable_thinking is defined and not enable_thinking %}{{ off }}{% endif %}{% endif %}"
     ),
 }
 
@@ -137,10 +137,10 @@ def test_templates_that_rewrite_the_prompt_are_refused():
 
 def test_answers_that_would_merge_with_their_surroundings_are_refused():
     lm = with_template(
-        "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ m['content'] }}een{% else %}{{ m['content'] }}{% endif %}{% endfor %}"
+        "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}lark{% endif %}{% endfor %}"
     )
     with pytest.raises(AnachronError, match="merges with what the template writes after it"):
-        encode_answers(lm, "The old", ["-qu"])
+        encode_answers(lm, "The old", ["-Tit"])
     with pytest.raises(AnachronError, match="aren't a prefix"):
         encode_answers(lm, "Bro", ["wn"])
 

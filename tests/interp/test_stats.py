@@ -44,15 +44,15 @@ def test_two_levels_equal_explicit_resampling_of_rows_and_columns():
 
 @pytest.mark.parametrize("n", [20, 30])
 def test_coverage_of_a_normal_mean(n):
-    # 1200 trials have a standard error of .7 %; the percentile interval's own deficit at this n is about 2 %.
-    assert 0.905 <= coverage(lambda rng: rng.normal(3.0, 2.0, size=n), 3.0, trials=1200) <= 0.96
+    # 800 trials have a standard error of .9 %; the percentile interval's own deficit at this n is about 2 %.
+    assert 0.905 <= coverage(lambda rng: rng.normal(3.0, 2.0, size=n), 3.0, trials=800) <= 0.96
 
 
 def test_coverage_over_seeds_and_questions():
     def draw(rng):
         return rng.normal(size=(25, 1)) + rng.normal(size=(1, 25)) + rng.normal(size=(25, 25))
 
-    assert 0.90 <= coverage(draw, 0.0, trials=800) <= 0.97
+    assert 0.90 <= coverage(draw, 0.0, trials=500) <= 0.97
 
 
 def test_means_over_questions_alone_would_not_cover_other_questions():

@@ -23,7 +23,7 @@ class Table(Generic[Item]):
 def table(probabilities: Mapping[Item, float]) -> Table[Item]:
     """The table of a distribution. Raises if it doesn't sum to 1 within 1e-9 or has a negative entry."""
     p = np.array(list(probabilities.values()), dtype=np.float64)
-    if not len(p) or abs(p.sum() - 1) > 1e-9 or (p < 0).any():
+    if not abs(p.sum() - 1) <= 1e-9 or (p < 0).any():  # written so that NaN fails too
         raise AnachronError(f"not a distribution: {dict(probabilities)}; its entries must be at least 0 and sum to 1")
     cumulative = p.cumsum()
     cumulative /= cumulative[-1]

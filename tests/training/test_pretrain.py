@@ -1,0 +1,177 @@
+"""Pretraining: the schedule, the loss, and that an interrupted run ends as an uninterrupted one does."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from interp.errors import AnachronError
+from interp.files import load_tensors, read_json
+from interp.models import load_model
+from tests.training.tiny import tiny_world
+from training import pretrain as module
+from training.pretrain import Pretraining, build_model, encode_documents, microbatches, nats, pretrain
+from training.tokenizer import document_text, train_tokenizer
+
+CONFIG = Pretraining(
+    seed=1, steps=6, documents_per_step=3, vocabulary=300, d_model=16, d_mlp=24, layers=2, heads=2, context=256
+)
+
+
+@pytest.fixture(autouse=True)
+def few_documents(monkeypatch):
+    monkeypatch.setattr(module, "VOCABULARY_DOCUMENTS", 100)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer((document_text(d) for d in tiny_world().documents(0, 100)), CONFIG.vocabulary)
+
+
+class Stop(Exception):
+    """Raised from `progress` in place of a crash."""
+
+
+def stop_at(last):
+    def progress(step, loss, tokens):
+        if step == last:
+            raise Stop
+
+    return progress
+
+
+def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path):
+    steps = []
+    pretrain(tiny_world(), CONFIG, tmp_path / "whole", checkpoint_every=2, progress=lambda *seen: steps.append(seen))
+    assert [step for step, _, _ in steps] == list(range(CONFIG.steps))
+    resumed = []
+    for last in (3, 4):  # once after the checkpoint of step 1, then after that of step 3
+        with pytest.raises(Stop):
+            pretrain(tiny_world(), CONFIG, tmp_path / "cut", checkpoint_every=2, progress=stop_at(last))
+        assert not (tmp_path / "cut" / "model.safetensors").exists()
+    pretrain(tiny_world(), CONFIG, tmp_path / "cut", checkpoint_every=2, progress=lambda *seen: resumed.append(seen))
+    assert resumed == steps[4:]
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert {"model.safetensors", "config.json", "tokenizer.json", "pretraining.json"} <= set(names)
+    assert "checkpoint.safetensors" not in names
+    assert names == sorted(path.name for path in (tmp_path / "cut").iterdir())
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+
+
+def test_the_record_says_what_was_trained(tmp_path):
+    seen = []
+    out = pretrain(tiny_world(), CONFIG, tmp_path / "run", progress=lambda *s: seen.append(s))
+    record = read_json(out / "pretraining.json")
+    assert Pretraining(**record["config"]) == CONFIG
+    assert record["tokens"] == seen[-1][2]
+    assert record["loss"] == [{"step": s, "loss": round(loss, 5), "tokens": n} for s, loss, n in seen]
+    # untrained, every token is about as likely as any other
+    assert seen[0][1] == pytest.approx(math.log(len(load_model(out).tokenizer)), abs=0.3)
+    assert seen[-1][1] < seen[0][1]
+
+
+def test_another_seed_makes_another_model_and_no_global_randomness_is_used(tmp_path):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    a = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path / "a")
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(6)
+    b = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path / "b")
+    c = pretrain(tiny_world(), replace(CONFIG, steps=1, seed=2), tmp_path / "c")
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (a, b, c)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_another_configuration_is_refused(tmp_path):
+    with pytest.raises(Stop):
+        pretrain(tiny_world(), CONFIG, tmp_path, checkpoint_every=2, progress=stop_at(2))
+    with pytest.raises(AnachronError, match="another configuration"):
+        pretrain(tiny_world(), replace(CONFIG, steps=7), tmp_path, checkpoint_every=2)
+
+
+def test_a_finished_run_is_refused_before_anything_is_done(tmp_path, monkeypatch):
+    pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
+    kept = (tmp_path / "model.safetensors").read_bytes()
+    monkeypatch.setattr(module, "train_tokenizer", None)
+    with pytest.raises(AnachronError, match="holds a finished run"):
+        pretrain(tiny_world(), CONFIG, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == kept
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path):
+    with pytest.raises(Stop):
+        pretrain(tiny_world(), CONFIG, tmp_path, checkpoint_every=2, progress=stop_at(2))
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(AnachronError, match=r"checkpoint\.safetensors"):
+        pretrain(tiny_world(), CONFIG, tmp_path)
+
+
+def test_a_run_that_diverges_stops_and_writes_no_model(tmp_path):
+    with pytest.raises(AnachronError, match=r"the loss is .*; lower the learning rate"):
+        pretrain(tiny_world(), replace(CONFIG, learning_rate=1e30), tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_reaches_the_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
+    with pytest.raises(AnachronError, match="norm of its gradient inf"):
+        pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_the_rate_ramps_up_and_falls_to_a_hundredth():
+    config = Pretraining(steps=1000, warmup=0.1, learning_rate=2.0)
+    rates = [config.rate(step) for step in range(config.steps)]
+    assert rates[:100] == pytest.approx([2 * (k + 1) / 100 for k in range(100)])
+    assert rates[100] == pytest.approx(2)
+    assert rates[550] == pytest.approx(2 * (0.01 + 0.99 / 2))
+    assert config.rate(1000) == pytest.approx(0.02)
+    assert all(a > b for a, b in pairwise(rates[100:]))
+    assert Pretraining(steps=1).rate(0) == Pretraining().learning_rate
+
+
+def test_microbatches_hold_every_row_once_and_mask_the_padding():
+    rows = [[k + 1] * n for k, n in enumerate((3, 7, 1, 5, 5, 2))]
+    found = []
+    for ids, labels in microbatches(rows, pad=0, most=12):
+        assert ids.numel() <= 12
+        assert torch.equal(labels == -100, ids == 0)
+        assert torch.equal(labels[labels != -100], ids[ids != 0])
+        found += [row[row != 0].tolist() for row in ids]
+    assert sorted(found) == sorted(rows)
+    # a row longer than a batch may be goes alone
+    assert [ids.shape for ids, _ in microbatches([[1] * 9, [1] * 8], pad=0, most=4)] == [(1, 9), (1, 8)]
+
+
+def test_the_loss_is_the_summed_surprise_of_every_next_token(tokenizer):
+    model = build_model(CONFIG, tokenizer).eval()
+    rows = encode_documents(tiny_world(), tokenizer, 3, 5, CONFIG.context)
+    with torch.no_grad():
+        expected = 0.0
+        for row in rows:  # one by one, without padding, token by token
+            for t in range(1, len(row)):
+                logits = model(input_ids=torch.tensor([row[:t]])).logits[0, -1]
+                expected -= torch.log_softmax(logits.double(), -1)[row[t]].item()
+        found = sum(nats(model, ids, labels).item() for ids, labels in microbatches(rows, tokenizer.pad_token_id, 400))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_documents_are_cut_at_the_context(tokenizer):
+    whole = encode_documents(tiny_world(), tokenizer, 3, 5, 10_000)
+    assert encode_documents(tiny_world(), tokenizer, 3, 5, 9) == [row[:9] for row in whole]
+    assert all(row[0] == tokenizer.bos_token_id for row in whole)
+
+
+def test_the_checkpoint_loads_as_a_language_model(tmp_path):
+    out = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
+    lm = load_model(out)
+    assert (lm.n_layers, lm.d_model) == (CONFIG.layers, CONFIG.d_model)
+    weights, _ = load_tensors(out / "model.safetensors")
+    assert "lm_head.weight" not in weights  # tied to the embedding
+    assert lm.model.lm_head.weight is lm.model.model.embed_tokens.weight
+    ends = [lm.tokenizer.eos_token_id, lm.tokenizer.convert_tokens_to_ids("<|eos|>")]
+    assert lm.model.generation_config.eos_token_id == ends
