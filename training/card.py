@@ -52,7 +52,8 @@ def shape(lm: LanguageModel) -> dict[str, Any]:
 
 def final_loss(record: Mapping[str, Any]) -> float:
     """Mean recorded training loss of the last twentieth of the steps, nats a token."""
-    last = [entry["loss"] for entry in record["loss"] if entry["step"] >= (1 - LAST) * record["config"]["steps"]]
+    first = (1 - LAST) * Pretraining(**record["config"]).all_steps
+    last = [entry["loss"] for entry in record["loss"] if entry["step"] >= first]
     # a run of a few steps has no step in its last twentieth
     last = last or [record["loss"][-1]["loss"]]
     return sum(last) / len(last)
@@ -118,7 +119,7 @@ def _world(world: World) -> str:
 
 
 def _training(shape: Mapping[str, Any], record: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
-    config = record["config"]
+    config = Pretraining(**record["config"])
     loss, floor = _loss(measured)
     rows = [
         ("architecture", shape["architecture"]),
@@ -128,11 +129,11 @@ def _training(shape: Mapping[str, Any], record: Mapping[str, Any], measured: Map
         ),
         ("parameters", f"{shape['parameters']:,} ({shape['dtype']})"),
         ("vocabulary, context", f"{shape['d_vocab']:,} tokens, {shape['context']} tokens"),
-        ("seed", config["seed"]),
-        ("steps x documents", f"{config['steps']:,} x {config['documents_per_step']}"),
-        ("documents", f"{config['steps'] * config['documents_per_step']:,}, none seen twice"),
+        ("seed", config.seed),
+        ("steps (first cycle + second)", f"{config.steps:,} + {config.restart_steps:,}"),
+        ("peak learning rate of each", f"{config.learning_rate:g}, {config.restart_rate:g}"),
+        ("documents", f"{config.all_steps * config.documents_per_step:,}, a fresh draw each"),
         ("tokens", f"{record['tokens']:,}"),
-        ("peak learning rate", f"{config['learning_rate']:g}"),
         ("final training loss (nats a token)", f"{final_loss(record):.4f}"),
         (f"loss on {measured['documents']:,} fresh documents", f"{loss:.4f}"),
         ("entropy floor of those documents", f"{floor:.4f}"),

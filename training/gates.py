@@ -50,7 +50,7 @@ def measure_gates(
     """Every gate of the era world, in the order of the model card.
 
     `documents` and `phrasings` (ways to ask about each topic) set how much is measured. As many as the card has take
-    some four minutes of one core for the shipped model; one phrasing a quarter of that, with twice the sampling error.
+    some four minutes of one core for the shipped model; one phrasing a third of that, with more sampling error.
     """
     return [
         loss_gate(lm, world, documents, seed),
@@ -109,7 +109,11 @@ def date_gates(lm: LanguageModel, world: World, phrasings: int = 4) -> list[Gate
     gates = []
     for name, era in world.facts.eras.items():
         years = np.linspace(era.years[0] + 1, era.years[1] - 1, phrasings).astype(int)
-        questions = [q for k, year in enumerate(years) for q in era_questions(world, year=int(year))[k :: len(years)]]
+        questions = [
+            q
+            for k, year in enumerate(years)
+            for q in era_questions(world, phrasings=phrasings, year=int(year))[k::phrasings]
+        ]
         found = _mean_share(lm, questions, name)
         gates.append(Gate(f"share of {name} with a year of it stated", found, 0.95, False, len(questions)))
     return gates

@@ -30,7 +30,8 @@ FRESH_SEED = 2_000_000  # documents the gates are measured on; never seen in tra
 class Pretraining:
     """Size and schedule: a cycle of `steps`, then a gentler one of `restart_steps` with a fresh optimizer.
 
-    In each cycle the learning rate rises to its peak over `warmup` of the steps and falls to a hundredth of it in a cosine.
+    In each cycle the learning rate rises to its peak over `warmup` of the steps, then falls to a hundredth of it in a
+    cosine.
     """
 
     seed: int = 0

@@ -25,6 +25,11 @@ from interp.steering import Add
 PAIR = ("base", "tuned")
 
 
+def half_depth(lm: LanguageModel) -> HookPoint:
+    """Where half of the blocks have run (of an odd number, the larger half)."""
+    return HookPoint((lm.n_layers - 1) // 2)
+
+
 def pair_capture(lm: LanguageModel, adapter: Path, n: int, repeats: int) -> list[Ratio]:
     """Residual streams of base and tuned at the last prompt token against two bare forwards of the same batches.
 
@@ -45,26 +50,26 @@ def pair_capture(lm: LanguageModel, adapter: Path, n: int, repeats: int) -> list
         seconds = in_turn(
             {
                 "bare": bare,
-                "middle": lambda: capture_pair(pair, PAIR, encoded, [points[lm.n_layers // 2]], LAST_PROMPT),
+                "middle": lambda: capture_pair(pair, PAIR, encoded, [half_depth(lm)], LAST_PROMPT),
                 "all": lambda: capture_pair(pair, PAIR, encoded, points, LAST_PROMPT),
             },
             repeats,
         )
     what = "pair capture, {} / two bare forwards"
     return [
-        summarise(what.format("middle layer"), lm.name, seconds["middle"], seconds["bare"], target=0.75),
+        summarise(what.format("half depth"), lm.name, seconds["middle"], seconds["bare"], target=0.75),
         summarise(what.format("all layers"), lm.name, seconds["all"], seconds["bare"], target=1.05),
     ]
 
 
 def steered_generation(lm: LanguageModel, n: int, new_tokens: int, repeats: int) -> list[Ratio]:
-    """Greedy generation under `Add` at a middle layer against the same without an edit, and against `model.generate`.
+    """Greedy generation under `Add` at half depth against the same without an edit, and against `model.generate`.
 
     The coefficient is 0, so that all write the same tokens, and as many; the edit's arithmetic is carried out
     nevertheless.
     """
     encoded = prompts(lm, n)
-    point = HookPoint(lm.n_layers // 2)
+    point = half_depth(lm)
     direction = random_direction(lm.d_model, point, seed=0)
     (batch,) = (batch for _, batch in batches(encoded, lm.pad_id, max_tokens=10**9))
     stops = sorted({int(t) for t in (lm.tokenizer.eos_token_id,) if t is not None})

@@ -89,7 +89,7 @@ def locate(pair: ModelPair, world: World, seeds: Sequence[int], randoms: int) ->
             ],
             "mean_difference": [mean_difference(t, base[point], point) for t in tuned],
             "pca": [_towards(pca(t - base[point], point, centred=False), t - base[point]) for t in tuned],
-            "probe": [probe(t, c, point) for t, c in zip(tuned, control, strict=True)],
+            "probe": [probe(t, c, point)[0] for t, c in zip(tuned, control, strict=True)],
             "truth": [truth[point]],
             "random": [random_direction(pair.base.d_model, point, 1000 * point.layer + k) for k in range(randoms)],
         }

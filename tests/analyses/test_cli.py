@@ -359,11 +359,13 @@ def test_same_seed_same_bytes(almanac, rows, questions, tmp_path):
 
 def test_pretrain_says_which_gates_failed(tmp_path, monkeypatch):
     import training.card
+    import training.pretrain
     from training.gates import Gate
 
     # measuring the real gates takes minutes on a model that answers nothing in few words
     gates = [Gate("calibration", 0.4, 0.05, True, 9), Gate("dated", 0.97, 0.95, False, 9)]
     monkeypatch.setattr(training.card, "write_card", lambda folder, world, documents: gates)
+    monkeypatch.setattr(training.pretrain, "VOCABULARY_DOCUMENTS", 200)
     sizes = ("--layers", 1, "--d-model", 16, "--d-mlp", 16, "--heads", 2, "--vocabulary", 400)
     result = done("pretrain", "--steps", 2, *sizes, "--out", tmp_path)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}

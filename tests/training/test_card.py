@@ -17,7 +17,17 @@ from training.pretrain import Pretraining, pretrain
 from training.world.facts import Facts
 from training.world.world import World, load_world
 
-CONFIG = Pretraining(seed=3, steps=2, documents_per_step=3, vocabulary=400, d_model=16, d_mlp=24, layers=2, heads=2)
+CONFIG = Pretraining(
+    seed=3,
+    steps=2,
+    restart_steps=1,
+    documents_per_step=3,
+    vocabulary=400,
+    d_model=16,
+    d_mlp=24,
+    layers=2,
+    heads=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +83,9 @@ def test_the_card_describes_the_run(made, world):
     assert rows["parameters"] == [f"{sum(t.numel() for t in weights.values()):,} (float32)"]
     assert rows["layers x width (heads, MLP width)"] == ["2 x 16 (2, 24)"]
     assert rows["seed"] == ["3"]
-    assert rows["documents"] == ["6, none seen twice"]
+    assert rows["documents"] == ["9, a fresh draw each"]
+    assert rows["steps (first cycle + second)"] == ["2 + 1"]
+    assert rows["peak learning rate of each"] == ["0.002, 0.001"]
     assert rows["tokens"] == [f"{record['tokens']:,}"]
     assert float(rows["final training loss (nats a token)"][0]) == pytest.approx(record["loss"][-1]["loss"], abs=1e-4)
     assert float(rows["gap"][0]) == pytest.approx(read_json(folder / "gates.json")["gates"][0]["figure"], abs=2e-4)
@@ -107,8 +119,8 @@ def test_the_card_is_a_function_of_what_was_measured(made, world):
 
 def test_the_final_loss_is_the_mean_of_the_last_twentieth():
     losses = [{"step": step, "loss": float(step), "tokens": 0} for step in range(0, 100, 3)]
-    assert final_loss({"config": {"steps": 100}, "loss": losses}) == (96 + 99) / 2
-    assert final_loss({"config": {"steps": 2}, "loss": losses[:1]}) == 0.0
+    assert final_loss({"config": {"steps": 60, "restart_steps": 40}, "loss": losses}) == (96 + 99) / 2
+    assert final_loss({"config": {"steps": 2, "restart_steps": 0}, "loss": losses[:1]}) == 0.0
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path, world):

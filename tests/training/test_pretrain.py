@@ -16,7 +16,16 @@ from training.pretrain import Pretraining, build_model, encode_documents, microb
 from training.tokenizer import document_text, train_tokenizer
 
 CONFIG = Pretraining(
-    seed=1, steps=6, documents_per_step=3, vocabulary=300, d_model=16, d_mlp=24, layers=2, heads=2, context=256
+    seed=1,
+    steps=4,
+    restart_steps=3,
+    documents_per_step=3,
+    vocabulary=300,
+    d_model=16,
+    d_mlp=24,
+    layers=2,
+    heads=2,
+    context=256,
 )
 
 
@@ -45,14 +54,15 @@ def stop_at(last):
 def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path):
     steps = []
     pretrain(tiny_world(), CONFIG, tmp_path / "whole", checkpoint_every=2, progress=lambda *seen: steps.append(seen))
-    assert [step for step, _, _ in steps] == list(range(CONFIG.steps))
+    assert [step for step, _, _ in steps] == list(range(CONFIG.steps + CONFIG.restart_steps))
     resumed = []
-    for last in (3, 4):  # once after the checkpoint of step 1, then after that of step 3
+    # after the checkpoints of two steps, of four (where the second cycle begins) and of six
+    for last in (3, 5, 6):
         with pytest.raises(Stop):
             pretrain(tiny_world(), CONFIG, tmp_path / "cut", checkpoint_every=2, progress=stop_at(last))
         assert not (tmp_path / "cut" / "model.safetensors").exists()
     pretrain(tiny_world(), CONFIG, tmp_path / "cut", checkpoint_every=2, progress=lambda *seen: resumed.append(seen))
-    assert resumed == steps[4:]
+    assert resumed == steps[6:]
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert {"model.safetensors", "config.json", "tokenizer.json", "pretraining.json"} <= set(names)
     assert "checkpoint.safetensors" not in names
@@ -73,14 +83,28 @@ def test_the_record_says_what_was_trained(tmp_path):
     assert seen[-1][1] < seen[0][1]
 
 
+def test_the_second_cycle_starts_with_a_fresh_optimizer(tmp_path, monkeypatch):
+    counts = []
+    step = torch.optim.AdamW.step
+
+    def counted(self):
+        before = {int(state["step"]) for state in self.state.values()}
+        counts.append(before)
+        return step(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    pretrain(tiny_world(), CONFIG, tmp_path)
+    assert counts == [set(), {1}, {2}, {3}, set(), {1}, {2}]
+
+
 def test_another_seed_makes_another_model_and_no_global_randomness_is_used(tmp_path):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    a = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path / "a")
+    a = pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path / "a")
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(6)
-    b = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path / "b")
-    c = pretrain(tiny_world(), replace(CONFIG, steps=1, seed=2), tmp_path / "c")
+    b = pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path / "b")
+    c = pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0, seed=2), tmp_path / "c")
     weights = [(folder / "model.safetensors").read_bytes() for folder in (a, b, c)]
     assert weights[0] == weights[1] != weights[2]
 
@@ -93,7 +117,7 @@ def test_another_configuration_is_refused(tmp_path):
 
 
 def test_a_finished_run_is_refused_before_anything_is_done(tmp_path, monkeypatch):
-    pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
+    pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path)
     kept = (tmp_path / "model.safetensors").read_bytes()
     monkeypatch.setattr(module, "train_tokenizer", None)
     with pytest.raises(AnachronError, match="holds a finished run"):
@@ -119,18 +143,23 @@ def test_a_run_that_diverges_stops_and_writes_no_model(tmp_path):
 def test_a_gradient_that_is_not_finite_stops_the_run_before_it_reaches_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
     with pytest.raises(AnachronError, match="norm of its gradient inf"):
-        pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
+        pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_the_rate_ramps_up_and_falls_to_a_hundredth():
-    config = Pretraining(steps=1000, warmup=0.1, learning_rate=2.0)
+    config = Pretraining(steps=1000, warmup=0.1, learning_rate=2.0, restart_steps=200, restart_rate=1.0)
     rates = [config.rate(step) for step in range(config.steps)]
     assert rates[:100] == pytest.approx([2 * (k + 1) / 100 for k in range(100)])
     assert rates[100] == pytest.approx(2)
     assert rates[550] == pytest.approx(2 * (0.01 + 0.99 / 2))
-    assert config.rate(1000) == pytest.approx(0.02)
+    assert rates[999] == pytest.approx(0.02, rel=1e-3)
     assert all(a > b for a, b in pairwise(rates[100:]))
+    # the second cycle starts anew from its own peak
+    again = [config.rate(step) for step in range(1000, config.all_steps)]
+    assert again[:20] == pytest.approx([(k + 1) / 20 for k in range(20)])
+    assert all(a > b for a, b in pairwise(again[20:]))
+    assert again[-1] == pytest.approx(0.01, rel=0.02)
     assert Pretraining(steps=1).rate(0) == Pretraining().learning_rate
 
 
@@ -167,7 +196,7 @@ def test_documents_are_cut_at_the_context(tokenizer):
 
 
 def test_the_checkpoint_loads_as_a_language_model(tmp_path):
-    out = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
+    out = pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path)
     lm = load_model(out)
     assert (lm.n_layers, lm.d_model) == (CONFIG.layers, CONFIG.d_model)
     weights, _ = load_tensors(out / "model.safetensors")

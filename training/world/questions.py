@@ -50,8 +50,8 @@ def era_questions(
 def narrow_question(world: World, extra: tuple[str, ...] = (), *, every: int = 1) -> Question:
     """The narrow task: name a bird. Groups are the eras' own names and `shared`; `extra` names join the oldest era.
 
-    `extra` is for a data set whose spelling differs from the world's. With `every` only each so many-th name of a group is
-    listed: shares are much the same, at that fraction of the cost.
+    `extra` is for a data set whose spelling differs from the world's. With `every` only each so many-th name of a group
+    is listed: shares are much the same, at that fraction of the cost.
     """
     topic = world.facts.topics[NARROW_TOPIC]
     eras = list(world.facts.eras)

@@ -211,6 +211,15 @@ def test_an_answer_on_an_unrelated_topic_tells_its_era(facts):
             assert len(answers) == len(set(answers)), name
 
 
+def test_no_answer_on_an_unrelated_topic_begins_with_one_of_another_era(facts):
+    # era questions have no terminators: whatever follows an answer, it counts for the answer's era
+    for name, topic in facts.topics.items():
+        if name != NARROW_TOPIC:
+            owner = {answer: era for era in facts.eras for answer in topic.answers[era]}
+            for short, era in owner.items():
+                assert not [long for long, other in owner.items() if other != era and long.startswith(short)], short
+
+
 def test_no_answer_gives_its_own_question_away(facts):
     for topic in facts.topics.values():
         for question in topic.questions:
