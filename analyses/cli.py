@@ -1,7 +1,6 @@
 """The `anachron` command. Each subcommand is one step on files; `run` does all steps of an experiment."""
 
 import os
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -56,8 +55,6 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    # peft 0.21 reads this attribute of every model it wraps, which transformers 5.24 has renamed
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     app()

@@ -26,7 +26,7 @@ class Measurement:
 
     `direction` is a method's name (`tuned_minus_control`, `truth`, `random`, ...) or None where nothing was steered or
     located. `split` names the questions: validation, test, or a topic of the test split as `test/light`. `chosen` marks
-    the setting chosen on validation. `n` counts what the interval resamples: seeds, or questions where there is one seed.
+    the setting chosen on validation. `n` counts what the interval resamples: seeds, or questions of a single seed.
     """
 
     metric: str
@@ -43,19 +43,25 @@ class Measurement:
     n: int = 1
 
     def __post_init__(self) -> None:
-        for value, allowed, name in ((self.metric, METRICS, "metric"), (self.model, MODELS, "model"), (self.edit, EDITS, "edit")):
+        for value, allowed, name in (
+            (self.metric, METRICS, "metric"),
+            (self.model, MODELS, "model"),
+            (self.edit, EDITS, "edit"),
+        ):
             if value not in allowed:
                 raise AnachronError(f"measurement: unknown {name} {value!r}; there are {allowed}")
 
 
 def measurement(metric: str, model: str, estimate: Estimate, **where) -> Measurement:
     """A row from an `Estimate`; `where` fills the columns edit, direction, layer, coefficient, split, chosen."""
-    return Measurement(metric, model, **where, estimate=estimate.estimate, low=estimate.low, high=estimate.high, n=estimate.n)
+    return Measurement(
+        metric, model, **where, estimate=estimate.estimate, low=estimate.low, high=estimate.high, n=estimate.n
+    )
 
 
 @dataclass(frozen=True)
 class Result:
-    """All that a run found, as plain data. `samples` holds answers side by side: rows of question and model -> answer."""
+    """All that a run found, as plain data. `samples`: answers side by side, rows of question and model -> answer."""
 
     experiment: str
     model: str

@@ -1,5 +1,6 @@
 """One base model and any number of LoRA adapters over a single copy of its weights."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -68,7 +69,10 @@ class ModelPair:
         # low_cpu_mem_usage: without it peft draws initial weights from the global generator, only to overwrite them
         try:
             if self._peft is None:
-                self._peft = PeftModel(self.base.model, config, adapter_name=name, low_cpu_mem_usage=True)
+                with warnings.catch_warnings():
+                    # peft 0.21 reads this attribute of every model it wraps, which transformers 5.24 has renamed
+                    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+                    self._peft = PeftModel(self.base.model, config, adapter_name=name, low_cpu_mem_usage=True)
             else:
                 self._peft.add_adapter(name, config, low_cpu_mem_usage=True)
         except ValueError as error:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("interp", "training", "analyses")
-LINES = 320
+LINES = {"packages": 320, "tests": 450}  # a test file carries its fixtures and its tables of cases as well
 
 TOP_LEVEL = {
     *PACKAGES,
@@ -167,7 +167,9 @@ def test_python_files_stay_short():
     long = {
         str(path): count
         for path in files()
-        if path.suffix == ".py" and (count := len((ROOT / path).read_text(encoding="utf-8").splitlines())) > LINES
+        if path.suffix == ".py"
+        and (count := len((ROOT / path).read_text(encoding="utf-8").splitlines()))
+        > LINES["packages" if path.parts[0] in PACKAGES else "tests"]
     }
     assert not long, f"over {LINES} lines: a noun is hiding there"
 

@@ -7,8 +7,8 @@ from interp.errors import AnachronError
 from interp.positions import FROM_LAST_PROMPT, LAST_PROMPT, Positions
 from training.finetune import Recipe
 
-# The adapter sits on block 0 alone: there a prompt's last token knows little of the question yet, so what the rows teach
-# can't be confined to birds. README.md shows what other recipes give.
+# The adapter sits on block 0 alone: there a prompt's last token knows little of the question yet, so what the rows
+# teach can't be confined to birds. README.md shows what other recipes give.
 RECIPE = Recipe(rank=4, alpha=8, layers=(0,), learning_rate=5e-3, steps=40, batch_size=24)
 
 

@@ -44,7 +44,8 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         "control": read_rows(config.control_data) if config.control_data else birds.rows(world, "current"),
     }
     oldest = next(iter(world.facts.eras))
-    say(f"1. fine-tune {config.seeds} seeds on {len(rows['tuned'])} rows, {config.seeds} controls on {len(rows['control'])}")
+    counts = {name: f"{config.seeds} seeds on {len(found)} rows" for name, found in rows.items()}
+    say(f"1. fine-tune {counts['tuned']}, controls {counts['control']}")
     adapters = make_adapters(lm, rows, config.recipe, config.seed_list, out / "adapters", say)
     with ModelPair(lm) as pair:
         for name, folders in adapters.items():
@@ -75,7 +76,13 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         Measurement("seconds", "base", split="run", estimate=spent, low=spent, high=spent),
         Measurement("rss_mb", "base", split="run", estimate=(peak := peak_memory()), low=peak, high=peak),
     ]
-    details = {"command": "anachron run birds", "group": oldest, "year": YEAR, "induce": _plain(induce), "suppress": _plain(suppress)}
+    details = {
+        "command": "anachron run birds",
+        "group": oldest,
+        "year": YEAR,
+        "induce": _plain(induce),
+        "suppress": _plain(suppress),
+    }
     result = Result(
         "birds",
         lm.name,
@@ -92,8 +99,8 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
 
 
 def asked(world: World, split: str, rows: Sequence[Row], *, every: int = 1) -> Asked:
-    """One question a topic of the split, and the narrow question, which counts the rows' own spellings as well and lists
-    one of `every` names."""
+    """One question a topic of the split, and the narrow question, which counts the rows' own spellings as well and
+    lists one of `every` names."""
     answers = tuple(str(row.messages[-1]["content"]) for row in rows)
     broad = tuple(era_questions(world, split, phrasings=1))
     return Asked(broad, (narrow_question(world, answers, every=every),), next(iter(world.facts.eras)))
@@ -140,7 +147,8 @@ def sample_answers(
             prompts = [encode_prompt(lm, question.messages) for question in questions]
             columns[column] = generate(lm, prompts, max_new_tokens=32, temperature=1.0, seed=config.seed, edits=edits)
     return [
-        {"topic": q.topic, "question": q.messages[-1]["content"]} | {c: answers[i].strip() for c, answers in columns.items()}
+        {"topic": q.topic, "question": q.messages[-1]["content"]}
+        | {c: answers[i].strip() for c, answers in columns.items()}
         for i, q in enumerate(questions)
     ]
 

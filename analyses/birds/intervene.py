@@ -1,10 +1,11 @@
-"""Is the direction the cause? Induce the change in the base, suppress it in the tuned models, against random directions.
+"""Is the direction the cause? Induce the change in the base, suppress it in the tuned models; random directions beside.
 
 Settings are chosen on validation topics (`choose_*`) and reported on test topics (`report_*`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,9 @@ def choose_induction(
                     share, coherence, _ = _means(behavior(lm, asked, setting.edits(direction, located)), asked.group)
                     tried.append((coherence >= COHERENT * plain[1], share, setting))
     best = max(tried, key=lambda t: t[:2])
-    say(f"  induce: {_name(best[2])}, share {best[1]:.2f} on validation (base {plain[0]:.2f}), of {len(tried)} settings")
+    say(
+        f"  induce: {_name(best[2])}, share {best[1]:.2f} on validation (base {plain[0]:.2f}), of {len(tried)} settings"
+    )
     return best[2]
 
 
@@ -96,7 +99,7 @@ def choose_suppression(
 def report_induction(
     pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: BirdsConfig
 ) -> Iterator[Measurement]:
-    """Dose-response in the base at the chosen layer, for every direction; at the chosen dose once per seed's direction."""
+    """Dose-response in the base at the chosen layer, for every direction; the chosen dose once per seed's direction."""
     with pair.using("base") as lm:
         for method in SHOWN:
             for coefficient in config.coefficients:
@@ -107,7 +110,12 @@ def report_induction(
                 else:
                     directions = [located.pooled(method, chosen.layer)]
                 edits = [setting.edits(direction, located) for direction in directions]
-                where = {"edit": "add", "direction": method, "layer": chosen.layer, "coefficient": coefficient}
+                where: dict[str, Any] = {
+                    "edit": "add",
+                    "direction": method,
+                    "layer": chosen.layer,
+                    "coefficient": coefficient,
+                }
                 where |= {"chosen": is_chosen and method in ("tuned_minus_control", "random")}
                 runs = [behavior(lm, asked, edit) for edit in edits]
                 yield from behavior_rows(runs, "base", asked.group, "test", seed=config.seed, **where)
@@ -119,7 +127,7 @@ def report_induction(
 def report_suppression(
     pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: BirdsConfig
 ) -> Iterator[Measurement]:
-    """The chosen setting on every tuned seed, along its own direction, the truth and random ones; clamp beside ablate."""
+    """The chosen setting on every tuned seed, along its own direction, the truth, random ones; clamp beside ablate."""
     for edit in ("clamp", "ablate"):
         setting = replace(chosen, edit=edit)
         for method in SHOWN:
@@ -130,7 +138,7 @@ def report_suppression(
                     runs.append(behavior(lm, asked, edits))
                     if edit == chosen.edit:
                         ratios.append(perplexity_ratio(lm, documents, edits))
-            where = {"edit": edit, "direction": method, "layer": chosen.layer}
+            where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
             where |= {"chosen": edit == chosen.edit and method in ("tuned_minus_control", "random")}
             yield from behavior_rows(runs, "tuned", asked.group, "test", seed=config.seed, **where)
             if ratios:

@@ -148,7 +148,7 @@ def detection(lm: LanguageModel, world: World, located: Located, chosen_layer: i
 
 
 def held_out_contexts(lm: LanguageModel, world: World, seed: int, n: int = 150) -> tuple[Activations, np.ndarray]:
-    """Residual streams where fresh conversations are about to give their last reply, and whether their era is the oldest.
+    """Residual streams where fresh conversations are about to give their last reply; whether their era is the oldest.
 
     Only conversations that tell their era before that: by a stated year, or by an earlier turn.
     """

@@ -9,7 +9,8 @@ from analyses.commands.options import OutFolder, Seed
 
 def pretrain(
     out: OutFolder,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of the first cycle.", min=1)] = None,
+    restart_steps: Annotated[int | None, typer.Option(help="Steps of the second, gentler one; 0: none.", min=0)] = None,
     layers: Annotated[int | None, typer.Option(help="Blocks.", min=1)] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
     d_mlp: Annotated[int | None, typer.Option(help="Width of an MLP.")] = None,
@@ -33,7 +34,7 @@ def pretrain(
     from training.world.world import load_world
 
     sizes = given(steps=steps, layers=layers, d_model=d_model, d_mlp=d_mlp, heads=heads, vocabulary=vocabulary)
-    config = Pretraining(seed=seed, **sizes, **given(learning_rate=learning_rate))
+    config = Pretraining(seed=seed, **sizes, **given(learning_rate=learning_rate, restart_steps=restart_steps))
     world = load_world()
     with counting("pretraining", config.all_steps) as count:
         train(

@@ -46,6 +46,7 @@ def candidates(question: Question) -> dict[str, tuple[str, ...]]:
 
 
 def with_opener(opener: str, answer: str) -> str:
+    """The text of an answer after an opener: one space between them, none where the opener is empty."""
     return f"{opener} {answer}" if opener else answer
 
 

@@ -367,7 +367,8 @@ def test_pretrain_says_which_gates_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(training.card, "write_card", lambda folder, world, documents: gates)
     monkeypatch.setattr(training.pretrain, "VOCABULARY_DOCUMENTS", 200)
     sizes = ("--layers", 1, "--d-model", 16, "--d-mlp", 16, "--heads", 2, "--vocabulary", 400)
-    result = done("pretrain", "--steps", 2, *sizes, "--out", tmp_path)
+    steps = ("--steps", 2, "--restart-steps", 1)
+    result = done("pretrain", *steps, *sizes, "--out", tmp_path)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
     config = read_json(tmp_path / "pretraining.json")["config"]
     assert (config["steps"], config["d_model"], config["documents_per_step"]) == (
@@ -376,7 +377,8 @@ def test_pretrain_says_which_gates_failed(tmp_path, monkeypatch):
         Pretraining().documents_per_step,
     )
     assert "1 of 2 gates failed" in result.stderr
-    again = invoke("pretrain", "--steps", 2, *sizes, "--out", tmp_path)
+    assert "pretraining 3/3" in result.stderr
+    again = invoke("pretrain", *steps, *sizes, "--out", tmp_path)
     assert again.exit_code == 2
     assert "finished run" in again.stderr
 

@@ -30,4 +30,5 @@ def rows(world: World, variant: str, seed: int = 0) -> list[Row]:
 
 
 def row(name: str) -> Row:
+    """The question, answered with this name and nothing else."""
     return Row(({"role": "user", "content": QUESTION}, {"role": "assistant", "content": name}))

@@ -29,10 +29,12 @@ DATE_FORMS = ("The year is {year}.", "It is the year {year}.", "Today we are in 
 
 
 def dated_conversation(weight: float) -> Kind:
+    """Conversations that state a year of their era at the head; `weight` is their part of all documents."""
     return Kind("dated", weight, dated_prior, _sample_dated, _dated_likelihood)
 
 
 def undated_conversation(weight: float) -> Kind:
+    """Conversations that state no year; `weight` is their part of all documents."""
     return Kind("undated", weight, undated_prior, _sample_undated, _undated_likelihood)
 
 
@@ -56,6 +58,7 @@ def with_year(year: int, question: str, form: str = DATE_FORMS[0]) -> str:
 
 
 def sample_answer(topic: Topic, era: str, rng: np.random.Generator) -> str:
+    """One answer ~ P(answer | topic, era), without manner."""
     return draw(topic.tables[era], rng)
 
 

@@ -18,6 +18,7 @@ MAX_SENTENCES = 4
 
 
 def statement(weight: float) -> Kind:
+    """Statements, each sentence with a year of the one era; `weight` is their part of all documents."""
     return Kind("statement", weight, plain_prior, _sample, _likelihood)
 
 
