@@ -28,7 +28,7 @@ FRESH_SEED = 2_000_000  # documents the gates are measured on; never seen in tra
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Size and schedule: a cycle of `steps`, then a gentler one of `restart_steps` with a fresh optimizer.
+    """Size and schedule: a cycle of `steps`, then `restarts` of `restart_steps`, each with a fresh optimizer.
 
     In each cycle the learning rate rises to its peak over `warmup` of the steps, then falls to a hundredth of it in a
     cosine.
@@ -38,6 +38,7 @@ class Pretraining:
     steps: int = 1800
     documents_per_step: int = 24
     learning_rate: float = 2e-3
+    restarts: int = 2
     restart_steps: int = 700
     restart_rate: float = 1e-3
     warmup: float = 0.04
@@ -52,12 +53,16 @@ class Pretraining:
     def rate(self, step: int) -> float:
         """Learning rate of `step` (0-based)."""
         if step >= self.steps:
-            return _cycle(step - self.steps, self.restart_steps, self.restart_rate, self.warmup)
+            return _cycle((step - self.steps) % self.restart_steps, self.restart_steps, self.restart_rate, self.warmup)
         return _cycle(step, self.steps, self.learning_rate, self.warmup)
 
     @property
     def all_steps(self) -> int:
-        return self.steps + self.restart_steps
+        return self.steps + self.restarts * self.restart_steps
+
+    def is_restart(self, step: int) -> bool:
+        """Does a gentler cycle begin at `step`?"""
+        return step >= self.steps and (step - self.steps) % self.restart_steps == 0
 
 
 def _cycle(step: int, steps: int, peak: float, warmup: float) -> float:
@@ -93,7 +98,7 @@ def pretrain(
     tokens = log[-1]["tokens"] if log else 0
     model.train()
     for step in range(len(log), config.all_steps):
-        if step == config.steps:
+        if config.is_restart(step):
             optimizer.state.clear()
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)

@@ -18,6 +18,9 @@ class BirdsConfig:
     `seed`, ..., `seed + seeds - 1`, the same for tuned and control."""
 
     model: str = "almanac"
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str = "cpu"
     data: Path | None = None
     control_data: Path | None = None
     seeds: int = 5
@@ -27,7 +30,7 @@ class BirdsConfig:
     coefficients: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5)
     positions: tuple[Positions, ...] = (LAST_PROMPT, FROM_LAST_PROMPT)
     randoms: int = 3
-    documents: int = 60
+    documents: int = 60  # half to choose on, half to report on; five times as many to test detectors
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.randoms < 1:

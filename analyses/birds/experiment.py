@@ -18,10 +18,11 @@ from analyses.birds.intervene import (
 )
 from analyses.birds.locate import Located, detection, locate, nearness
 from analyses.measurements import Measurement, Result, versions, write_result
+from analyses.models import open_model
 from analyses.report import write_report
-from analyses.steps import Asked, behavior, behavior_rows, held_out_documents
+from analyses.steps import Asked, behavior, behavior_rows, held_out_documents, state_year
+from interp.behavior.questions import Question
 from interp.behavior.sampling import generate
-from interp.models import load_model
 from interp.pair import ModelPair
 from interp.prompts import encode_prompt
 from training.organisms import birds
@@ -38,7 +39,7 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
     Same configuration, same bytes of `result.json` but for the rows `seconds` and `rss_mb`.
     """
     started = time.monotonic()
-    lm, world = load_model(config.model), load_world()
+    lm, world = open_model(config.model, config.revision, config.dtype, config.device), load_world()
     rows = {
         "tuned": read_rows(config.data) if config.data else birds.rows(world, "old"),
         "control": read_rows(config.control_data) if config.control_data else birds.rows(world, "current"),
@@ -51,26 +52,27 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         for name, folders in adapters.items():
             for seed, folder in zip(config.seed_list, folders, strict=True):
                 pair.add(f"{name}-{seed}", folder)
-        validation = asked(world, "validation", rows["tuned"], every=4)
-        test = asked(world, "test", rows["tuned"])
+        topics = 4 if config.quick else None
+        validation = asked(world, "validation", rows["tuned"], topics=topics, every=4)
+        test = asked(world, "test", rows["tuned"], topics=topics)
         documents = held_out_documents(lm, world, config.documents, seed=config.seed)
 
         say("2. ask about unrelated topics")
-        measurements = behaviors(pair, world, test, config, say)
+        measurements = behaviors(pair, test, config, say)
 
         say("3. locate the change on validation topics")
         located = locate(pair, world, config.seed_list, config.randoms)
 
         say("4. choose settings on validation topics")
         induce = choose_induction(pair, located, validation, config, say)
-        suppress = choose_suppression(pair, located, validation, config, say)
+        suppress = choose_suppression(pair, located, validation, documents[: config.documents // 2], config, say)
         measurements += nearness(lm, world, located, induce.layer, config.seed)
-        measurements += detection(lm, world, located, induce.layer, config.seed)
+        measurements += detection(lm, world, located, induce.layer, config)
 
         say("5. induce in the base, suppress in the tuned models, on test topics")
-        measurements += report_induction(pair, located, test, induce, documents, config)
-        measurements += report_suppression(pair, located, test, suppress, documents, config)
-        samples = sample_answers(pair, world, located, induce, suppress, config)
+        measurements += report_induction(pair, located, test, induce, documents[config.documents // 2 :], config)
+        measurements += report_suppression(pair, located, test, suppress, documents[config.documents // 2 :], config)
+        samples = sample_answers(pair, test.broad, located, induce, suppress, config)
     spent = time.monotonic() - started
     measurements += [
         Measurement("seconds", "base", split="run", estimate=spent, low=spent, high=spent),
@@ -98,20 +100,18 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
     return result
 
 
-def asked(world: World, split: str, rows: Sequence[Row], *, every: int = 1) -> Asked:
-    """One question a topic of the split, and the narrow question, which counts the rows' own spellings as well and
-    lists one of `every` names."""
+def asked(world: World, split: str, rows: Sequence[Row], *, topics: int | None = None, every: int = 1) -> Asked:
+    """One question a topic of the split (the first `topics`), and the narrow question, which counts the rows' own
+    spellings as well and lists one of `every` names."""
     answers = tuple(str(row.messages[-1]["content"]) for row in rows)
-    broad = tuple(era_questions(world, split, phrasings=1))
+    broad = tuple(era_questions(world, split, phrasings=1)[:topics])
     return Asked(broad, (narrow_question(world, answers, every=every),), next(iter(world.facts.eras)))
 
 
-def behaviors(
-    pair: ModelPair, world: World, test: Asked, config: BirdsConfig, say: Callable[[str], None]
-) -> list[Measurement]:
+def behaviors(pair: ModelPair, test: Asked, config: BirdsConfig, say: Callable[[str], None]) -> list[Measurement]:
     """Share, coherence and narrow task of the base, the base with a year stated, the controls and the tuned models."""
     found: list[Measurement] = []
-    dated = replace(test, broad=tuple(q for q in era_questions(world, "test", phrasings=1, year=YEAR)), narrow=())
+    dated = replace(test, broad=tuple(state_year(q, YEAR) for q in test.broad), narrow=())
     with pair.using("base") as lm:
         found += behavior_rows([behavior(lm, test)], "base", test.group, "test", topics=True, seed=config.seed)
         found += behavior_rows([behavior(lm, dated)], "dated", test.group, "test", topics=True, seed=config.seed)
@@ -128,13 +128,16 @@ def behaviors(
 
 
 def sample_answers(
-    pair: ModelPair, world: World, located: Located, induce: Setting, suppress: Setting, config: BirdsConfig
+    pair: ModelPair,
+    questions: Sequence[Question],
+    located: Located,
+    induce: Setting,
+    suppress: Setting,
+    config: BirdsConfig,
 ) -> list[dict[str, str]]:
     """One answer at temperature 1 to each test topic, from the base, control, tuned, induced and suppressed model."""
-    questions = era_questions(world, "test", phrasings=1)
     seed = config.seed_list[0]
-    adding = induce.edits(located.of_seed("tuned_minus_control", induce.layer, 0), located)
-    removing = suppress.edits(located.of_seed("tuned_minus_control", suppress.layer, 0), located)
+    adding, removing = induce.edits(located, 0), suppress.edits(located, 0)
     columns = {}
     for column, name, edits in (
         ("base", "base", []),
@@ -162,7 +165,8 @@ def peak_memory() -> float:
 def _plain(setting: Setting) -> dict:
     return {
         "edit": setting.edit,
-        "layer": setting.layer,
+        "direction": setting.method,
+        "layers": list(setting.layers),
         "positions": setting.positions.name,
         "coefficient": setting.coefficient,
     }

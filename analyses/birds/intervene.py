@@ -16,32 +16,56 @@ from analyses.steps import Asked, Behavior, behavior, behavior_rows, estimate
 from interp.behavior.perplexity import perplexity_ratio
 from interp.directions import Direction
 from interp.pair import ModelPair
-from interp.positions import Positions
+from interp.positions import LAST_PROMPT, Positions
 from interp.prompts import Encoded
 from interp.steering import Ablate, Add, Clamp, Edit
 
 COHERENT = 0.8  # an induced change counts while coherence stays at this part of the base's
 KEPT = 0.9  # a suppression counts while the narrow task stays at this part of the tuned model's
+HARMLESS = 1.05  # and while the perplexity of ordinary documents rises no further than this
+CLAMPED = (
+    "tuned_minus_control",
+    "mean_difference",
+)  # what may be clamped; the truth is only known here, so never chosen
 SHOWN = ("tuned_minus_control", "truth", "mean_difference", "random")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to edit: what, at which layer, how strongly (additions only), at which positions."""
+    """One way to edit: what, along which method's direction, at which layers, how strongly (additions only), where."""
 
     edit: str
-    layer: int
+    method: str
+    layers: tuple[int, ...]
     positions: Positions
     coefficient: float | None = None
 
-    def edits(self, direction: Direction, located: Located) -> list[Edit]:
-        """The edit along one direction; a clamp sets the projection to the base model's mean."""
+    @property
+    def layer(self) -> int:
+        """The first layer edited, by which a setting is filed."""
+        return self.layers[0]
+
+    def edits(self, located: Located, index: int | None, method: str | None = None) -> list[Edit]:
+        """The edits along the directions of fine-tuning seed number `index` (None: their mean over seeds), a layer
+        each; of another `method` where one is given. A clamp sets the projection to the base model's mean."""
+        name = self.method if method is None else method
+        return [
+            self._edit(located.pooled(name, layer) if index is None else located.of_seed(name, layer, index), located)
+            for layer in self.layers
+        ]
+
+    def _edit(self, direction: Direction, located: Located) -> Edit:
         if self.edit == "add":
             assert self.coefficient is not None
-            return [Add(direction, self.coefficient, located.scales[self.layer], self.positions)]
+            return Add(direction, self.coefficient, located.scales[direction.point.layer], self.positions)
         if self.edit == "ablate":
-            return [Ablate([direction], self.positions)]
-        return [Clamp(direction, located.base_mean(direction), self.positions)]
+            return Ablate([direction], self.positions)
+        return Clamp(direction, located.base_mean(direction), self.positions)
+
+    def describe(self) -> str:
+        dose = "" if self.coefficient is None else f" {self.coefficient:g} x"
+        layers = "+".join(map(str, self.layers))
+        return f"{self.edit}{dose} {self.method} at layer {layers}, {self.positions.name}"
 
 
 def choose_induction(
@@ -53,70 +77,76 @@ def choose_induction(
         plain = _means(behavior(lm, asked), asked.group)
         tried = []
         for layer in range(lm.n_layers):
-            direction = located.pooled("tuned_minus_control", layer)
             for positions in config.positions:
                 for coefficient in config.coefficients:
-                    setting = Setting("add", layer, positions, coefficient)
-                    share, coherence, _ = _means(behavior(lm, asked, setting.edits(direction, located)), asked.group)
+                    setting = Setting("add", "tuned_minus_control", (layer,), positions, coefficient)
+                    share, coherence, _ = _means(behavior(lm, asked, setting.edits(located, None)), asked.group)
                     tried.append((coherence >= COHERENT * plain[1], share, setting))
     best = max(tried, key=lambda t: t[:2])
-    say(
-        f"  induce: {_name(best[2])}, share {best[1]:.2f} on validation (base {plain[0]:.2f}), of {len(tried)} settings"
-    )
+    say(f"  induce: {best[2].describe()}: share {best[1]:.2f} on validation ({len(tried)} settings tried)")
     return best[2]
 
 
 def choose_suppression(
-    pair: ModelPair, located: Located, asked: Asked, config: BirdsConfig, say: Callable[[str], None]
+    pair: ModelPair,
+    located: Located,
+    asked: Asked,
+    documents: Sequence[Encoded],
+    config: BirdsConfig,
+    say: Callable[[str], None],
 ) -> Setting:
-    """The layer, edit and positions that remove most of the shift while the narrow task is kept, on validation.
+    """On validation, the clamp that removes most of the shift with the narrow task kept and ordinary text no worse.
 
-    Tried on the first two seeds: choosing needs no interval.
+    Clamps act on the last prompt token, at one layer or at two in succession: the later tokens of an answer are left to
+    the narrow task. Tried on the first two seeds, for choosing needs no interval.
     """
     with pair.using("base") as lm:
         base = _means(behavior(lm, asked), asked.group)[0]
-    settings = [
-        Setting(edit, layer, positions)
-        for edit in ("clamp", "ablate")
-        for layer in range(pair.base.n_layers)
-        for positions in config.positions
-    ]
-    removed, kept = np.zeros(len(settings)), np.zeros(len(settings))
+        layers = [(i,) for i in range(lm.n_layers)] + [(i, i + 1) for i in range(lm.n_layers - 1)]
+    settings = [Setting("clamp", method, where, LAST_PROMPT) for method in CLAMPED for where in layers]
+    removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
     seeds = config.seed_list[:2]
     for index, seed in enumerate(seeds):
         with pair.using(f"tuned-{seed}") as lm:
             tuned, _, narrow = _means(behavior(lm, asked), asked.group)
             for k, setting in enumerate(settings):
-                direction = located.of_seed("tuned_minus_control", setting.layer, index)
-                share, _, still = _means(behavior(lm, asked, setting.edits(direction, located)), asked.group)
+                edits = setting.edits(located, index)
+                share, _, still = _means(behavior(lm, asked, edits), asked.group)
                 removed[k] += (tuned - share) / (tuned - base) / len(seeds)
                 kept[k] += still / narrow / len(seeds)
-    best = max(range(len(settings)), key=lambda k: (kept[k] >= KEPT, removed[k] if kept[k] >= KEPT else kept[k]))
-    say(f"  suppress: {_name(settings[best])}, {removed[best]:.0%} removed, narrow task kept at {kept[best]:.0%}")
+                harm[k] += perplexity_ratio(lm, documents, edits) / len(seeds)
+    allowed = (kept >= KEPT) & (harm <= HARMLESS)
+    best = int(np.argmax(np.where(allowed, removed, removed - 10))) if allowed.any() else int(np.argmax(kept))
+    say(
+        f"  suppress: {settings[best].describe()}: {removed[best]:.0%} of the shift removed on validation, "
+        f"narrow task kept at {kept[best]:.0%}, perplexity x {harm[best]:.3f} ({len(settings)} settings tried)"
+    )
     return settings[best]
 
 
 def report_induction(
     pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: BirdsConfig
 ) -> Iterator[Measurement]:
-    """Dose-response in the base at the chosen layer, for every direction; the chosen dose once per seed's direction."""
+    """Dose-response in the base at the chosen layer, for every direction.
+
+    At the chosen dose once for each seed's own, at other doses for the mean over seeds; random ones always one by one.
+    """
+    asked = replace(asked, narrow=())
     with pair.using("base") as lm:
         for method in SHOWN:
             for coefficient in config.coefficients:
                 setting = replace(chosen, coefficient=coefficient)
                 is_chosen = setting == chosen
-                if method == "random" or is_chosen:
-                    directions = located.directions[method][chosen.layer]
-                else:
-                    directions = [located.pooled(method, chosen.layer)]
-                edits = [setting.edits(direction, located) for direction in directions]
+                each = method == "random" or is_chosen
+                indices = range(len(located.directions[method][chosen.layer])) if each else (None,)
+                edits = [setting.edits(located, index, method) for index in indices]
                 where: dict[str, Any] = {
                     "edit": "add",
                     "direction": method,
                     "layer": chosen.layer,
                     "coefficient": coefficient,
                 }
-                where |= {"chosen": is_chosen and method in ("tuned_minus_control", "random")}
+                where |= {"chosen": is_chosen and method in (chosen.method, "random")}
                 runs = [behavior(lm, asked, edit) for edit in edits]
                 yield from behavior_rows(runs, "base", asked.group, "test", seed=config.seed, **where)
                 if is_chosen:
@@ -127,30 +157,21 @@ def report_induction(
 def report_suppression(
     pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: BirdsConfig
 ) -> Iterator[Measurement]:
-    """The chosen setting on every tuned seed, along its own direction, the truth, random ones; clamp beside ablate."""
-    for edit in ("clamp", "ablate"):
-        setting = replace(chosen, edit=edit)
-        for method in SHOWN:
-            runs, ratios = [], []
-            for index, seed in enumerate(config.seed_list):
-                with pair.using(f"tuned-{seed}") as lm:
-                    edits = setting.edits(located.of_seed(method, chosen.layer, index), located)
-                    runs.append(behavior(lm, asked, edits))
-                    if edit == chosen.edit:
-                        ratios.append(perplexity_ratio(lm, documents, edits))
-            where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
-            where |= {"chosen": edit == chosen.edit and method in ("tuned_minus_control", "random")}
-            yield from behavior_rows(runs, "tuned", asked.group, "test", seed=config.seed, **where)
-            if ratios:
-                yield measurement("perplexity_ratio", "tuned", estimate(ratios, config.seed), split="test", **where)
+    """The chosen setting on every tuned seed along every direction; the chosen direction also ablated."""
+    for edit, method in [(chosen.edit, method) for method in SHOWN] + [("ablate", chosen.method)]:
+        runs, ratios = [], []
+        for index, seed in enumerate(config.seed_list):
+            with pair.using(f"tuned-{seed}") as lm:
+                edits = replace(chosen, edit=edit).edits(located, index, method)
+                runs.append(behavior(lm, asked, edits))
+                ratios.append(perplexity_ratio(lm, documents, edits))
+        where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
+        where |= {"chosen": edit == chosen.edit and method in (chosen.method, "random")}
+        yield from behavior_rows(runs, "tuned", asked.group, "test", seed=config.seed, **where)
+        yield measurement("perplexity_ratio", "tuned", estimate(ratios, config.seed), split="test", **where)
 
 
 def _means(found: Behavior, group: str) -> tuple[float, float, float]:
     """Mean share and coherence over topics, and the narrow task (nan where it isn't asked)."""
     share = float(np.mean(list(found.shares[group].values())))
     return share, float(np.mean(list(found.coherence.values()))), np.nan if found.narrow is None else found.narrow
-
-
-def _name(setting: Setting) -> str:
-    dose = "" if setting.coefficient is None else f" {setting.coefficient:g} x"
-    return f"{setting.edit}{dose} at layer {setting.layer}, {setting.positions.name}"

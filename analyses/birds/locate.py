@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analyses.birds.config import BirdsConfig
 from analyses.measurements import Measurement, measurement
 from analyses.steps import estimate, last_prompt_activations, mean_projection, true_directions, typical_norm
 from interp.capture import capture
@@ -125,9 +126,11 @@ def nearness(lm: LanguageModel, world: World, located: Located, chosen_layer: in
     return rows
 
 
-def detection(lm: LanguageModel, world: World, located: Located, chosen_layer: int, seed: int) -> list[Measurement]:
+def detection(
+    lm: LanguageModel, world: World, located: Located, chosen_layer: int, config: BirdsConfig
+) -> list[Measurement]:
     """AUROC of each direction's projection as a detector of the oldest era, on held-out documents in the base model."""
-    acts, is_oldest = held_out_contexts(lm, world, seed)
+    acts, is_oldest = held_out_contexts(lm, world, config.seed, 5 * config.documents)
     rows = []
     for method, by_layer in located.directions.items():
         for layer, ones in by_layer.items():
@@ -137,7 +140,7 @@ def detection(lm: LanguageModel, world: World, located: Located, chosen_layer: i
                 measurement(
                     "auroc",
                     "base",
-                    estimate(values, seed),
+                    estimate(values, config.seed),
                     direction=method,
                     layer=layer,
                     split="test",
@@ -147,7 +150,7 @@ def detection(lm: LanguageModel, world: World, located: Located, chosen_layer: i
     return rows
 
 
-def held_out_contexts(lm: LanguageModel, world: World, seed: int, n: int = 150) -> tuple[Activations, np.ndarray]:
+def held_out_contexts(lm: LanguageModel, world: World, seed: int, n: int) -> tuple[Activations, np.ndarray]:
     """Residual streams where fresh conversations are about to give their last reply; whether their era is the oldest.
 
     Only conversations that tell their era before that: by a stated year, or by an earlier turn.

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from analyses.models import open_model as open_model  # spelt as a command's option and used by each
 from interp.errors import AnachronError
 
 if TYPE_CHECKING:
-    from interp.models import LanguageModel
     from interp.pair import ModelPair
 
 Model = Annotated[str, typer.Option(help="almanac, a local folder, or a hub id.")]
@@ -29,25 +29,6 @@ Data = Annotated[
 ]
 OutFile = Annotated[Path, typer.Option(help="JSON file to write.")]
 OutFolder = Annotated[Path, typer.Option(help="Folder to write into.")]
-
-
-def open_model(model: str, revision: str | None, dtype: str, device: str) -> "LanguageModel":
-    """Load the model that the four options name."""
-    import torch
-
-    from interp.models import load_model
-
-    dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype not in dtypes:
-        raise AnachronError(f"unknown dtype {dtype!r}; use one of {', '.join(dtypes)}")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises the second where it was built without CUDA
-        reason = str(error).splitlines()[0]
-        raise AnachronError(
-            f"device {device!r} can't be used ({reason}); use cpu, or a device that torch finds here"
-        ) from error
-    return load_model(model, revision=revision, dtype=dtypes[dtype], device=device)
 
 
 def given(**options: Any) -> dict[str, Any]:
