@@ -130,7 +130,7 @@ def _training(shape: Mapping[str, Any], record: Mapping[str, Any], measured: Map
         ("parameters", f"{shape['parameters']:,} ({shape['dtype']})"),
         ("vocabulary, context", f"{shape['d_vocab']:,} tokens, {shape['context']} tokens"),
         ("seed", config.seed),
-        ("steps (first cycle + second)", f"{config.steps:,} + {config.restart_steps:,}"),
+        ("steps (first cycle + restarts)", f"{config.steps:,} + {config.restarts} x {config.restart_steps:,}"),
         ("peak learning rate of each", f"{config.learning_rate:g}, {config.restart_rate:g}"),
         ("documents", f"{config.all_steps * config.documents_per_step:,}, a fresh draw each"),
         ("tokens", f"{record['tokens']:,}"),

@@ -10,7 +10,8 @@ from analyses.commands.options import OutFolder, Seed
 def pretrain(
     out: OutFolder,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of the first cycle.", min=1)] = None,
-    restart_steps: Annotated[int | None, typer.Option(help="Steps of the second, gentler one; 0: none.", min=0)] = None,
+    restarts: Annotated[int | None, typer.Option(help="How many gentler cycles follow.", min=0)] = None,
+    restart_steps: Annotated[int | None, typer.Option(help="Steps of each.", min=1)] = None,
     layers: Annotated[int | None, typer.Option(help="Blocks.", min=1)] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
     d_mlp: Annotated[int | None, typer.Option(help="Width of an MLP.")] = None,
@@ -34,7 +35,8 @@ def pretrain(
     from training.world.world import load_world
 
     sizes = given(steps=steps, layers=layers, d_model=d_model, d_mlp=d_mlp, heads=heads, vocabulary=vocabulary)
-    config = Pretraining(seed=seed, **sizes, **given(learning_rate=learning_rate, restart_steps=restart_steps))
+    sizes |= given(learning_rate=learning_rate)
+    config = Pretraining(seed=seed, **sizes, **given(restarts=restarts, restart_steps=restart_steps))
     world = load_world()
     with counting("pretraining", config.all_steps) as count:
         train(

@@ -20,6 +20,7 @@ from training.world.world import World, load_world
 CONFIG = Pretraining(
     seed=3,
     steps=2,
+    restarts=1,
     restart_steps=1,
     documents_per_step=3,
     vocabulary=400,
@@ -84,7 +85,7 @@ def test_the_card_describes_the_run(made, world):
     assert rows["layers x width (heads, MLP width)"] == ["2 x 16 (2, 24)"]
     assert rows["seed"] == ["3"]
     assert rows["documents"] == ["9, a fresh draw each"]
-    assert rows["steps (first cycle + second)"] == ["2 + 1"]
+    assert rows["steps (first cycle + restarts)"] == ["2 + 1 x 1"]
     assert rows["peak learning rate of each"] == ["0.002, 0.001"]
     assert rows["tokens"] == [f"{record['tokens']:,}"]
     assert float(rows["final training loss (nats a token)"][0]) == pytest.approx(record["loss"][-1]["loss"], abs=1e-4)
@@ -119,7 +120,7 @@ def test_the_card_is_a_function_of_what_was_measured(made, world):
 
 def test_the_final_loss_is_the_mean_of_the_last_twentieth():
     losses = [{"step": step, "loss": float(step), "tokens": 0} for step in range(0, 100, 3)]
-    assert final_loss({"config": {"steps": 60, "restart_steps": 40}, "loss": losses}) == (96 + 99) / 2
+    assert final_loss({"config": {"steps": 60, "restarts": 1, "restart_steps": 40}, "loss": losses}) == (96 + 99) / 2
     assert final_loss({"config": {"steps": 2, "restart_steps": 0}, "loss": losses[:1]}) == 0.0
 
 

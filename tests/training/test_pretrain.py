@@ -18,6 +18,7 @@ from training.tokenizer import document_text, train_tokenizer
 CONFIG = Pretraining(
     seed=1,
     steps=4,
+    restarts=1,
     restart_steps=3,
     documents_per_step=3,
     vocabulary=300,
@@ -148,7 +149,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_it_reaches_the_weigh
 
 
 def test_the_rate_ramps_up_and_falls_to_a_hundredth():
-    config = Pretraining(steps=1000, warmup=0.1, learning_rate=2.0, restart_steps=200, restart_rate=1.0)
+    config = Pretraining(steps=1000, warmup=0.1, learning_rate=2.0, restarts=1, restart_steps=200, restart_rate=1.0)
     rates = [config.rate(step) for step in range(config.steps)]
     assert rates[:100] == pytest.approx([2 * (k + 1) / 100 for k in range(100)])
     assert rates[100] == pytest.approx(2)
