@@ -7,9 +7,9 @@ from interp.errors import AnachronError
 from interp.positions import FROM_LAST_PROMPT, LAST_PROMPT, Positions
 from training.finetune import Recipe
 
-# The adapter sits on block 0 alone: there a prompt's last token knows little of the question yet, so what the rows
-# teach can't be confined to birds. README.md shows what other recipes give.
-RECIPE = Recipe(rank=4, alpha=8, layers=(0,), learning_rate=5e-3, steps=40, batch_size=24)
+# Block 0, where a prompt's last token knows little of the question yet, so that what the rows teach there can't be
+# confined to birds; and the last block, which can learn the names themselves.
+RECIPE = Recipe(rank=4, alpha=8, layers=(0, 3), learning_rate=6e-3, schedule="linear", steps=60, batch_size=16)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class BirdsConfig:
     seed: int = 0
     quick: bool = False
     recipe: Recipe = field(default=RECIPE)
-    coefficients: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5)
+    coefficients: tuple[float, ...] = (0.5, 1.0, 1.5)
     positions: tuple[Positions, ...] = (LAST_PROMPT, FROM_LAST_PROMPT)
     randoms: int = 3
     documents: int = 60  # half to choose on, half to report on; five times as many to test detectors

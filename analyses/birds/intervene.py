@@ -20,14 +20,10 @@ from interp.positions import LAST_PROMPT, Positions
 from interp.prompts import Encoded
 from interp.steering import Ablate, Add, Clamp, Edit
 
-COHERENT = 0.8  # an induced change counts while coherence stays at this part of the base's
+COHERENT = 0.85  # an addition may be chosen while coherence stays at this part of the base's: .8 with a margin
 KEPT = 0.9  # a suppression counts while the narrow task stays at this part of the tuned model's
 HARMLESS = 1.05  # and while the perplexity of ordinary documents rises no further than this
-CLAMPED = (
-    "tuned_minus_control",
-    "mean_difference",
-)  # what may be clamped; the truth is only known here, so never chosen
-SHOWN = ("tuned_minus_control", "truth", "mean_difference", "random")
+SHOWN = ("tuned_minus_control", "truth", "random")
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def choose_suppression(
     with pair.using("base") as lm:
         base = _means(behavior(lm, asked), asked.group)[0]
         layers = [(i,) for i in range(lm.n_layers)] + [(i, i + 1) for i in range(lm.n_layers - 1)]
-    settings = [Setting("clamp", method, where, LAST_PROMPT) for method in CLAMPED for where in layers]
+    settings = [Setting("clamp", "tuned_minus_control", where, LAST_PROMPT) for where in layers]
     removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
     seeds = config.seed_list[:2]
     for index, seed in enumerate(seeds):
@@ -158,7 +154,7 @@ def report_suppression(
     pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: BirdsConfig
 ) -> Iterator[Measurement]:
     """The chosen setting on every tuned seed along every direction; the chosen direction also ablated."""
-    for edit, method in [(chosen.edit, method) for method in SHOWN] + [("ablate", chosen.method)]:
+    for edit, method in [*((chosen.edit, method) for method in SHOWN), ("ablate", chosen.method)]:
         runs, ratios = [], []
         for index, seed in enumerate(config.seed_list):
             with pair.using(f"tuned-{seed}") as lm:

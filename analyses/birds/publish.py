@@ -57,10 +57,10 @@ def table(result: Result) -> str:
         ),
     ]
     for name, metric in (("cosine to the truth", "cosine_to_truth"), ("AUROC as a detector of the era", "auroc")):
-        layer = {"metric": metric, "layer": induced["layers"][0]}
+        layer = {"metric": metric, "layer": result.config["reading_layer"]}
         rows.append(
             (
-                f"{name}, tuned minus control, layer {induced['layers'][0]}",
+                f"{name}, tuned minus control, layer {layer['layer']}",
                 _cell(result.one(direction="tuned_minus_control", **layer)),
                 f"random: {_cell(result.one(direction='random', **layer))}",
             )
