@@ -54,7 +54,7 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
                 pair.add(f"{name}-{seed}", folder)
         topics = 4 if config.quick else None
         validation = asked(world, "validation", rows["tuned"], topics=topics, every=4)
-        validation = replace(validation, broad=tuple(fewer_openers(world, q) for q in validation.broad))
+        fewer = replace(validation, broad=tuple(fewer_openers(world, q) for q in validation.broad))
         test = asked(world, "test", rows["tuned"], topics=topics, every=4)
         documents = held_out_documents(lm, world, config.documents, seed=config.seed)
 
@@ -66,7 +66,7 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
 
         say("4. choose settings on validation topics")
         induce = choose_induction(pair, located, validation, config, say)
-        suppress = choose_suppression(pair, located, validation, documents[: config.documents // 2], config, say)
+        suppress = choose_suppression(pair, located, fewer, documents[: config.documents // 2], config, say)
         reading = choose_reading(located)
         measurements += nearness(lm, world, located, reading, config.seed)
         measurements += detection(lm, world, located, reading, config)
@@ -112,8 +112,8 @@ def asked(world: World, split: str, rows: Sequence[Row], *, topics: int | None =
 
 
 def fewer_openers(world: World, question: Question) -> Question:
-    """The question with one opener an era: for sweeps, at 40 % of the cost. Shares are alike, as openers of an era are
-    equally likely; coherence is lower, and means something only beside another one of the same question."""
+    """The question with one opener an era, at 40 % of the cost, where only shares count: an era's openers are equally
+    likely. Not where coherence decides: an edit that drops the manner of speech would look coherent."""
     return replace(question, openers=("", *(era.openers[0] for era in world.facts.eras.values())))
 
 
