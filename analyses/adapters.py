@@ -27,10 +27,11 @@ def make_adapters(
     experiment goes on where it was.
     """
     made: dict[str, list[Path]] = {name: [] for name in rows}
+    weights = digest(b"".join(p.detach().float().cpu().numpy().tobytes() for p in lm.model.parameters()))
     for seed in seeds:
         for name, data in rows.items():
             folder = out / f"{name}-{seed}"
-            key = _key(lm, data, replace(recipe, seed=seed))
+            key = _key(weights, data, replace(recipe, seed=seed))
             if not _is_made(folder, key):
                 finetune(lm, data, replace(recipe, seed=seed), folder)
                 write_json(folder / MADE_FROM, key)
@@ -50,8 +51,7 @@ def loss_rows(adapters: Mapping[str, Sequence[Path]], seeds: Sequence[int]) -> l
     ]
 
 
-def _key(lm: LanguageModel, rows: Sequence[Row], recipe: Recipe) -> dict:
-    weights = digest(b"".join(p.detach().float().cpu().numpy().tobytes() for p in lm.model.parameters()))
+def _key(weights: str, rows: Sequence[Row], recipe: Recipe) -> dict:
     return {"rows": digest(to_jsonl(rows).encode()), "weights": weights, "recipe": json.loads(json.dumps(vars(recipe)))}
 
 
