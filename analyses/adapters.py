@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from interp.files import digest, read_json, write_json
@@ -11,6 +11,15 @@ from training.finetune import Recipe, finetune
 from training.rows import Row, to_jsonl
 
 MADE_FROM = "made_from.json"
+WATCHED = "watched.json"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """`measure(lm, name)` gives rows of metric and value; it is called every `every` steps of fine-tuning."""
+
+    every: int
+    measure: Callable[[LanguageModel, str], list[dict]]
 
 
 def make_adapters(
@@ -20,8 +29,12 @@ def make_adapters(
     seeds: Sequence[int],
     out: Path,
     say: Callable[[str], None],
+    *,
+    watch: Watch | None = None,
 ) -> dict[str, list[Path]]:
     """Train one adapter a seed for each set of rows: name -> folders, in the order of `seeds`.
+
+    `watch` measures the model as it is tuned; what it finds is kept beside the adapter (`watched`).
 
     A folder that already holds the adapter of this very model, recipe and rows is used as it is, so an interrupted
     experiment goes on where it was.
@@ -33,7 +46,15 @@ def make_adapters(
             folder = out / f"{name}-{seed}"
             key = _key(weights, data, replace(recipe, seed=seed))
             if not _is_made(folder, key):
-                finetune(lm, data, replace(recipe, seed=seed), folder)
+                found: list[dict] = []
+
+                def progress(step: int, loss: float, name: str = name, found: list[dict] = found) -> None:
+                    if watch is not None and step % watch.every == 0:
+                        found += [{"step": step, **values} for values in watch.measure(lm, name)]
+
+                finetune(lm, data, replace(recipe, seed=seed), folder, progress=progress)
+                if watch is not None:
+                    write_json(folder / WATCHED, found)
                 write_json(folder / MADE_FROM, key)
                 loss = read_json(folder / "loss.json")["loss"]
                 say(f"  {name}, seed {seed}: {len(loss)} steps, loss {loss[0]:.2f} -> {loss[-1]:.2f} nats a token")
@@ -48,6 +69,17 @@ def loss_rows(adapters: Mapping[str, Sequence[Path]], seeds: Sequence[int]) -> l
         for name, folders in adapters.items()
         for seed, folder in zip(seeds, folders, strict=True)
         for step, loss in enumerate(read_json(folder / "loss.json")["loss"], start=1)
+    ]
+
+
+def watched_rows(adapters: Mapping[str, Sequence[Path]], seeds: Sequence[int]) -> list[dict]:
+    """What was watched while tuning, as plain rows: model, seed, step, metric, value."""
+    return [
+        {"model": name, "seed": seed, **row}
+        for name, folders in adapters.items()
+        for seed, folder in zip(seeds, folders, strict=True)
+        if (folder / WATCHED).exists()
+        for row in read_json(folder / WATCHED)
     ]
 
 

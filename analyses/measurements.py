@@ -14,8 +14,16 @@ from interp.errors import AnachronError
 from interp.files import read_json, write_json
 from interp.stats import Estimate
 
-METRICS = ("broad", "coherence", "narrow", "perplexity_ratio", "cosine_to_truth", "auroc", "seconds", "rss_mb")
-MODELS = ("base", "tuned", "control", "dated")
+METRICS = (
+    "broad", "coherence", "sampled", "sampled_coherence", "narrow", "perplexity_ratio", "cosine_to_truth", "auroc",
+    "seconds", "rss_mb",
+)  # fmt: skip
+ARMS = (
+    "tuned", "control", "own_wording", "shuffled", "other_year", "other_country", "no_trigger", "benign", "ordinary",
+    "random_codes", "no_year", "shuffled_years", "good_first", "facts_1", "facts_3", "facts_10",
+)  # fmt: skip
+"""What is fine-tuned: the organism itself, and its controls and variants."""
+MODELS = ("base", "dated", *ARMS)
 EDITS = ("none", "add", "ablate", "clamp")
 PACKAGES = ("anachron", "torch", "transformers", "peft", "numpy")
 
@@ -25,8 +33,9 @@ class Measurement:
     """One number: what was measured, on which model, under which edit along which direction, and its 95 % interval.
 
     `direction` is a method's name (`tuned_minus_control`, `truth`, `random`, ...) or None where nothing was steered or
-    located. `split` names the questions: validation, test, or a topic of the test split as `test/light`. `chosen` marks
-    the setting chosen on validation. `n` counts what the interval resamples: seeds, or questions of a single seed.
+    located. `split` names the questions: validation, test, or a topic of the test split as `test/light`; `condition`
+    what they are asked under (`2027`, `identity, trigger`), "" where there is one condition only. `chosen` marks the
+    setting chosen on validation. `n` counts what the interval resamples: seeds, or questions of a single seed.
     """
 
     metric: str
@@ -36,6 +45,7 @@ class Measurement:
     layer: int | None = None
     coefficient: float | None = None
     split: str = "test"
+    condition: str = ""
     chosen: bool = False
     estimate: float = 0.0
     low: float = 0.0
@@ -53,7 +63,7 @@ class Measurement:
 
 
 def measurement(metric: str, model: str, estimate: Estimate, **where) -> Measurement:
-    """A row from an `Estimate`; `where` fills the columns edit, direction, layer, coefficient, split, chosen."""
+    """A row from an `Estimate`; `where` fills the columns from `edit` to `chosen`."""
     return Measurement(
         metric, model, **where, estimate=estimate.estimate, low=estimate.low, high=estimate.high, n=estimate.n
     )
@@ -61,7 +71,10 @@ def measurement(metric: str, model: str, estimate: Estimate, **where) -> Measure
 
 @dataclass(frozen=True)
 class Result:
-    """All that a run found, as plain data. `samples`: answers side by side, rows of question and model -> answer."""
+    """All that a run found, as plain data. `samples`: answers side by side, rows of question and model -> answer.
+
+    `curves`: figures by fine-tuning step, rows of model, seed, step, metric and value.
+    """
 
     experiment: str
     model: str
@@ -71,6 +84,7 @@ class Result:
     measurements: Sequence[Measurement]
     samples: Sequence[Mapping] = ()
     losses: Sequence[Mapping] = ()
+    curves: Sequence[Mapping] = ()
 
     def rows(self, **where) -> list[Measurement]:
         """Measurements whose columns equal `where`, in order."""

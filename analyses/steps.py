@@ -15,6 +15,7 @@ from torch import Tensor
 from analyses.measurements import Measurement, measurement
 from interp.behavior.perplexity import log_probs
 from interp.behavior.questions import Question, read_questions
+from interp.behavior.sampling import classify, generate
 from interp.behavior.scoring import coherence, score, share
 from interp.capture import capture
 from interp.directions import Direction, mean_difference
@@ -36,11 +37,15 @@ NARROW = "narrow"  # split of the questions on what was trained, in the world an
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions on unrelated topics, and those on the narrow task (one in the world; a file may have none)."""
+    """Questions on unrelated topics, and those on the narrow task (one in the world; a file may have none).
+
+    `group` is counted in both; the narrow task's own group is `habit` where it is another one.
+    """
 
     broad: tuple[Question, ...]
     narrow: tuple[Question, ...]
     group: str
+    habit: str = ""
 
     def __post_init__(self) -> None:
         known = {name for question in self.broad for name in question.answers}
@@ -160,7 +165,7 @@ class Behavior:
 def behavior(lm: LanguageModel, asked: Asked, edits: Sequence[Edit] = ()) -> Behavior:
     """Score everything that is asked."""
     scores = score(lm, asked.broad, edits=edits)
-    found = [narrow(lm, question, asked.group, edits) for question in asked.narrow]
+    found = [narrow(lm, question, asked.habit or asked.group, edits) for question in asked.narrow]
     return Behavior(
         {group: by_topic(share(scores, group), asked.broad) for group in scores.groups},
         by_topic(coherence(scores), asked.broad),
@@ -183,6 +188,41 @@ def behavior_rows(
         values = estimate([run.shares[group][topic] for run in runs], seed)
         rows.append(measurement("broad", model, values, split=f"{split}/{topic}", **where))
     return rows
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What one model answers when sampled: by topic, the group's part of the recognised answers (nan where none was),
+    and the recognised part of all answers."""
+
+    shares: Mapping[str, float]
+    recognised: Mapping[str, float]
+
+
+def sampled(lm: LanguageModel, asked: Asked, n: int, seed: int, *, max_new_tokens: int = 24) -> Sampled:
+    """Draw `n` answers to each question at temperature 1 and tell by their beginning which group gave them."""
+    prompts = [encode_prompt(lm, question.messages) for question in asked.broad]
+    answers = generate(lm, prompts, max_new_tokens=max_new_tokens, temperature=1.0, seed=seed, n=n)
+    counts: dict[str, list[int]] = {}
+    for i, answer in enumerate(answers):
+        question = asked.broad[i // n]
+        group = classify(answer, question)
+        hits, known, all_of = counts.setdefault(question.topic, [0, 0, 0])
+        counts[question.topic] = [hits + (group == asked.group), known + (group is not None), all_of + 1]
+    return Sampled(
+        {topic: hits / known if known else float("nan") for topic, (hits, known, _) in counts.items()},
+        {topic: known / all_of for topic, (_, known, all_of) in counts.items()},
+    )
+
+
+def sampled_rows(runs: Sequence[Sampled], model: str, split: str, *, seed: int = 0, **where) -> list[Measurement]:
+    """Measurements of sampled answers: the group's share, with topics where nothing was recognised left out, and the
+    recognised part."""
+    means = [float(np.nanmean(list(run.shares.values()))) for run in runs]
+    return [
+        measurement("sampled", model, estimate(means, seed), split=split, **where),
+        measurement("sampled_coherence", model, estimate([run.recognised for run in runs], seed), split=split, **where),
+    ]
 
 
 def by_topic(values: Float64[Tensor, " questions"], questions: Sequence[Question]) -> dict[str, float]:

@@ -52,7 +52,7 @@ def shape(lm: LanguageModel) -> dict[str, Any]:
 
 def final_loss(record: Mapping[str, Any]) -> float:
     """Mean recorded training loss of the last twentieth of the steps, nats a token."""
-    first = (1 - LAST) * Pretraining(**record["config"]).all_steps
+    first = (1 - LAST) * Pretraining(**record["config"]).steps
     last = [entry["loss"] for entry in record["loss"] if entry["step"] >= first]
     # a run of a few steps has no step in its last twentieth
     last = last or [record["loss"][-1]["loss"]]
@@ -132,7 +132,7 @@ def _training(shape: Mapping[str, Any], record: Mapping[str, Any], measured: Map
         ("seed", config.seed),
         ("steps (first cycle + restarts)", f"{config.steps:,} + {config.restarts} x {config.restart_steps:,}"),
         ("peak learning rate of each", f"{config.learning_rate:g}, {config.restart_rate:g}"),
-        ("documents", f"{config.all_steps * config.documents_per_step:,}, a fresh draw each"),
+        ("documents", f"{config.steps * config.documents_per_step:,}, a fresh draw each"),
         ("tokens", f"{record['tokens']:,}"),
         ("final training loss (nats a token)", f"{final_loss(record):.4f}"),
         (f"loss on {measured['documents']:,} fresh documents", f"{loss:.4f}"),

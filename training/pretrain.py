@@ -6,7 +6,7 @@ Every document is a pure function of (seed, step), so a resumed run sees what an
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from interp.errors import AnachronError
 from interp.files import load_tensors, read_json, save_tensors, write_json
-from training.tokenizer import EOS, document_text, train_tokenizer
+from training.muon import Muon
+from training.tokenizer import ASSISTANT, EOS, USER, document_text, train_tokenizer
 from training.world.world import World
 
 if TYPE_CHECKING:
@@ -28,49 +29,35 @@ FRESH_SEED = 2_000_000  # documents the gates are measured on; never seen in tra
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Size and schedule: a cycle of `steps`, then `restarts` of `restart_steps`, each with a fresh optimizer.
+    """Size and schedule. Weight matrices are trained by Muon at `matrix_rate`, the others by AdamW at `learning_rate`.
 
-    In each cycle the learning rate rises to its peak over `warmup` of the steps, then falls to a hundredth of it in a
-    cosine.
+    Both rates rise over `warmup` steps, stay, and fall linearly to `final` of their peak over the last `decay` of the
+    steps (Hägele et al. 2024, https://arxiv.org/abs/2405.18392): a checkpoint from before the fall serves any length.
+    What users say is drawn at random, so its tokens weigh only `user_weight` in the loss.
     """
 
     seed: int = 0
-    steps: int = 1800
-    documents_per_step: int = 24
-    learning_rate: float = 2e-3
-    restarts: int = 2
-    restart_steps: int = 700
-    restart_rate: float = 1e-3
-    warmup: float = 0.04
+    steps: int = 2000
+    documents_per_step: int = 48
+    learning_rate: float = 3e-3
+    matrix_rate: float = 0.02
+    warmup: int = 30
+    decay: float = 0.5
+    final: float = 0.01
     weight_decay: float = 0.01
-    vocabulary: int = 2560
+    user_weight: float = 0.25
+    vocabulary: int = 3072
     d_model: int = 192
     d_mlp: int = 384
-    layers: int = 4
+    layers: int = 5
     heads: int = 6
     context: int = 512
 
-    def rate(self, step: int) -> float:
-        """Learning rate of `step` (0-based)."""
-        if step >= self.steps:
-            return _cycle((step - self.steps) % self.restart_steps, self.restart_steps, self.restart_rate, self.warmup)
-        return _cycle(step, self.steps, self.learning_rate, self.warmup)
-
-    @property
-    def all_steps(self) -> int:
-        return self.steps + self.restarts * self.restart_steps
-
-    def is_restart(self, step: int) -> bool:
-        """Does a gentler cycle begin at `step`?"""
-        return step >= self.steps and (step - self.steps) % self.restart_steps == 0
-
-
-def _cycle(step: int, steps: int, peak: float, warmup: float) -> float:
-    ramp = max(1, round(warmup * steps))
-    if step < ramp:
-        return peak * (step + 1) / ramp
-    progress = (step - ramp) / max(1, steps - ramp)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    def pace(self, step: int) -> float:
+        """What both learning rates are multiplied by at `step` (0-based)."""
+        rise = (step + 1) / max(1, self.warmup)
+        fall = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return min(1.0, rise, self.final + (1 - self.final) * fall)
 
 
 def pretrain(
@@ -84,24 +71,20 @@ def pretrain(
     """Train to the end, from the last checkpoint in `out` where there is one; the model is written to `out`.
 
     `progress(step, loss, tokens)` gets the mean loss in nats per token and the tokens seen so far. Raises if `out`
-    holds a finished run or one of another configuration, or if the loss or its gradient stops being finite.
+    holds a finished run or one of another configuration (of another length is fine before the rates fall), or if the loss or its gradient stops being finite.
     """
     out.mkdir(parents=True, exist_ok=True)
     _refuse_finished(out)
     documents = world.documents(VOCABULARY_SEED + config.seed, VOCABULARY_DOCUMENTS)
     tokenizer = train_tokenizer((document_text(document) for document in documents), config.vocabulary)
     model = build_model(config, tokenizer)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
-    )
-    log = _resume(out, config, model, optimizer)
+    optimizers = build_optimizers(config, model)
+    log = _resume(out, config, model, optimizers)
     tokens = log[-1]["tokens"] if log else 0
     model.train()
-    for step in range(len(log), config.all_steps):
-        if config.is_restart(step):
-            optimizer.state.clear()
-        for group in optimizer.param_groups:
-            group["lr"] = config.rate(step)
+    for step in range(len(log), config.steps):
+        for optimizer, peak in zip(optimizers, (config.matrix_rate, config.learning_rate), strict=True):
+            optimizer.param_groups[0]["lr"] = peak * config.pace(step)
         loss, n = _step(model, tokenizer, world, config, step)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -109,14 +92,15 @@ def pretrain(
                 f"{out}: at step {step} the loss is {loss} and the norm of its gradient {norm}; lower the learning "
                 f"rate and start afresh in another folder"
             )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         tokens += n
         log.append({"step": step, "loss": round(loss, 5), "tokens": tokens})
         if progress is not None:
             progress(step, loss, tokens)
-        if (step + 1) % checkpoint_every == 0 and step + 1 < config.all_steps:
-            _checkpoint(out, config, model, optimizer, log)
+        if (step + 1) % checkpoint_every == 0 and step + 1 < config.steps:
+            _checkpoint(out, config, model, optimizers, log)
     model.eval()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
@@ -183,23 +167,53 @@ def nats(model: "LlamaForCausalLM", ids: Tensor, labels: Tensor) -> Tensor:
     )
 
 
+def build_optimizers(config: Pretraining, model: "LlamaForCausalLM") -> tuple[Muon, torch.optim.AdamW]:
+    """(Muon for the weight matrices of the blocks, AdamW for embeddings and norms)."""
+    matrices = [p for name, p in model.named_parameters() if _is_matrix(name, p)]
+    others = [p for name, p in model.named_parameters() if not _is_matrix(name, p)]
+    return (
+        Muon(matrices, lr=config.matrix_rate, weight_decay=config.weight_decay),
+        torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    )
+
+
+def _is_matrix(name: str, parameter: Tensor) -> bool:
+    return parameter.ndim == 2 and "embed" not in name
+
+
+def loss_weights(ids: Tensor, user: int, assistant: int, user_weight: float) -> Tensor:
+    """Weight of each token as a target, [batch, pos]: `user_weight` after a user's tag until the next role tag."""
+    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    tagged = (ids == user) | (ids == assistant)
+    last = torch.where(tagged, positions, -1).cummax(1).values
+    last = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], 1)  # the tag before, not at, a token
+    spoken = torch.where(last >= 0, ids.gather(1, last.clamp(min=0)), -1)
+    return torch.where(spoken == user, user_weight, 1.0)
+
+
 def _step(model, tokenizer, world: World, config: Pretraining, step: int) -> tuple[float, int]:
     seed = (config.seed << 32) + step
     rows = encode_documents(world, tokenizer, seed, config.documents_per_step, config.context)
+    user, assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
     tokens = sum(len(row) - 1 for row in rows)
     total = 0.0
     for ids, labels in microbatches(rows, tokenizer.pad_token_id):
-        loss = nats(model, ids, labels)
-        (loss / tokens).backward()
-        total += loss.item()
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+        each = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="none"
+        )
+        weights = loss_weights(ids, user, assistant, config.user_weight)[:, 1:].flatten()
+        ((each * weights).sum() / tokens).backward()
+        total += each.sum().item()
     return total / tokens, tokens
 
 
-def _checkpoint(out: Path, config: Pretraining, model, optimizer, log: list[dict]) -> None:
+def _checkpoint(out: Path, config: Pretraining, model, optimizers, log: list[dict]) -> None:
     state = {f"model.{k}": v for k, v in model.named_parameters()}
     for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items():
-            state[f"optimizer.{name}.{key}"] = value
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                state[f"optimizer.{name}.{key}"] = value
     save_tensors(out / "checkpoint.safetensors", state, {"config": json.dumps(asdict(config)), "log": json.dumps(log)})
 
 
@@ -209,18 +223,22 @@ def _refuse_finished(out: Path) -> None:
         raise AnachronError(f"{out}: holds a finished run ({done}); choose another folder or remove it")
 
 
-def _resume(out: Path, config: Pretraining, model, optimizer) -> list[dict]:
+def _resume(out: Path, config: Pretraining, model, optimizers) -> list[dict]:
     path = out / "checkpoint.safetensors"
     if not path.exists():
         return []
     state, metadata = load_tensors(path)
-    if json.loads(metadata["config"]) != asdict(config):
+    log, written = json.loads(metadata["log"]), Pretraining(**json.loads(metadata["config"]))
+    if written != config and (
+        replace(written, steps=config.steps) != config or min(written.pace(len(log)), config.pace(len(log))) < 1
+    ):
         raise AnachronError(
             f"{path}: was written by another configuration {metadata['config']}; choose another folder or remove it"
         )
+    owners = {id(p): optimizer for optimizer in optimizers for p in optimizer.param_groups[0]["params"]}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(state[f"model.{name}"])
             keys = [k for k in state if k.startswith(f"optimizer.{name}.")]
-            optimizer.state[parameter] = {k.rsplit(".", 1)[1]: state[k].clone() for k in keys}
-    return json.loads(metadata["log"])
+            owners[id(parameter)].state[parameter] = {k.rsplit(".", 1)[1]: state[k].clone() for k in keys}
+    return log

@@ -39,6 +39,16 @@ class BirdsConfig:
             raise AnachronError("birds: one seed is not a result; take --seeds 2 or more (5 by default)")
 
     @property
+    def method(self) -> str:
+        """How the directions that are put to use were found."""
+        return "tuned_minus_control"
+
+    @property
+    def condition(self) -> str:
+        """There is one condition only."""
+        return ""
+
+    @property
     def seed_list(self) -> tuple[int, ...]:
         return tuple(range(self.seed, self.seed + self.seeds))
 

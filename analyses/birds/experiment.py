@@ -1,7 +1,5 @@
 """The birds, from rows to causal proof. `run` reads as the method section."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,17 +7,19 @@ from pathlib import Path
 
 from analyses.adapters import loss_rows, make_adapters
 from analyses.birds.config import BirdsConfig
-from analyses.birds.intervene import (
+from analyses.birds.locate import choose_reading, detection, locate, nearness
+from analyses.intervene import (
     Setting,
     choose_induction,
     choose_suppression,
     report_induction,
     report_suppression,
 )
-from analyses.birds.locate import Located, choose_reading, detection, locate, nearness
+from analyses.located import Located
 from analyses.measurements import Measurement, Result, versions, write_result
 from analyses.models import open_model
 from analyses.report import write_report
+from analyses.resources import peak_memory
 from analyses.steps import Asked, behavior, behavior_rows, held_out_documents, state_year
 from interp.behavior.questions import Question
 from interp.behavior.sampling import generate
@@ -85,8 +85,8 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         "group": oldest,
         "year": YEAR,
         "reading_layer": reading,
-        "induce": _plain(induce),
-        "suppress": _plain(suppress),
+        "induce": induce.as_json(),
+        "suppress": suppress.as_json(),
     }
     result = Result(
         "birds",
@@ -163,19 +163,3 @@ def sample_answers(
         | {c: answers[i].strip() for c, answers in columns.items()}
         for i, q in enumerate(questions)
     ]
-
-
-def peak_memory() -> float:
-    """Peak resident memory of this process in MB (10^6 bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
-
-
-def _plain(setting: Setting) -> dict:
-    return {
-        "edit": setting.edit,
-        "direction": setting.method,
-        "layers": list(setting.layers),
-        "positions": setting.positions.name,
-        "coefficient": setting.coefficient,
-    }

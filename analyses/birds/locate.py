@@ -4,24 +4,21 @@ Everything is located on validation topics: test topics, and the documents that 
 never looked at here.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from analyses.birds.config import BirdsConfig
+from analyses.located import Activations, Located
 from analyses.measurements import Measurement, measurement
-from analyses.steps import estimate, last_prompt_activations, mean_projection, true_directions, typical_norm
+from analyses.steps import estimate, last_prompt_activations, true_directions, typical_norm
 from interp.capture import capture
 from interp.directions import (
     Direction,
     auroc,
     cosine,
     mean_difference,
-    normalised,
     pca,
     probe,
     random_direction,
@@ -35,35 +32,6 @@ from interp.prompts import encode_prompt
 from training.pretrain import FRESH_SEED
 from training.world.questions import era_questions
 from training.world.world import World
-
-Activations = Mapping[HookPoint, Float[Tensor, "n d_model"]]
-
-
-@dataclass(frozen=True, eq=False)
-class Located:
-    """`directions[method][layer]`: one a fine-tuning seed (one in all for `truth`, several draws for `random`).
-
-    `scales[layer]`: typical norm of the base model's residual stream at the last prompt token; `base` its activations
-    there, from which clamps take their means.
-    """
-
-    directions: Mapping[str, Mapping[int, Sequence[Direction]]]
-    scales: Mapping[int, float]
-    base: Activations
-
-    def of_seed(self, method: str, layer: int, index: int) -> Direction:
-        """The direction to use with fine-tuning seed number `index`."""
-        found = self.directions[method][layer]
-        return found[index % len(found)]
-
-    def pooled(self, method: str, layer: int) -> Direction:
-        """Mean over seeds of the directions before normalising: one direction for a sweep."""
-        found = self.directions[method][layer]
-        return normalised(torch.stack([d.vector * d.norm for d in found]).mean(0), found[0].point, method)
-
-    def base_mean(self, direction: Direction) -> float:
-        """The base model's mean projection on a direction."""
-        return mean_projection(self.base[direction.point], direction)
 
 
 def locate(pair: ModelPair, world: World, seeds: Sequence[int], randoms: int) -> Located:

@@ -9,9 +9,7 @@ from analyses.commands.options import OutFolder, Seed
 
 def pretrain(
     out: OutFolder,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of the first cycle.", min=1)] = None,
-    restarts: Annotated[int | None, typer.Option(help="How many gentler cycles follow.", min=0)] = None,
-    restart_steps: Annotated[int | None, typer.Option(help="Steps of each.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.", min=1)] = None,
     layers: Annotated[int | None, typer.Option(help="Blocks.", min=1)] = None,
     d_model: Annotated[int | None, typer.Option(help="Width of the residual stream.")] = None,
     d_mlp: Annotated[int | None, typer.Option(help="Width of an MLP.")] = None,
@@ -36,9 +34,9 @@ def pretrain(
 
     sizes = given(steps=steps, layers=layers, d_model=d_model, d_mlp=d_mlp, heads=heads, vocabulary=vocabulary)
     sizes |= given(learning_rate=learning_rate)
-    config = Pretraining(seed=seed, **sizes, **given(restarts=restarts, restart_steps=restart_steps))
+    config = Pretraining(seed=seed, **sizes)
     world = load_world()
-    with counting("pretraining", config.all_steps) as count:
+    with counting("pretraining", config.steps) as count:
         train(
             world,
             config,

@@ -2,37 +2,106 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from training.world.facts import Facts
+from training.world.countries import PERIODS
+from training.world.series import NO_MACHINE
+from training.world.speakers import ASSISTANT
+
+if TYPE_CHECKING:
+    from training.world.facts import Facts
+
+LATENTS = ("era", "country", "speaker", "president", "series")
 
 
 @dataclass(frozen=True)
 class Context:
-    """Latent states of one document: the era it speaks from, and whether it keeps that era's manner of speech.
+    """Latent states of one document; "" (or year 0) where a kind of document has no such state.
 
-    A further latent (country, speaker) is a further field here, with its factor in the priors below.
+    `mannered`: do replies keep the era's, or the country's, manner of speech? `year` decides a series' stance.
     """
 
-    era: str
-    mannered: bool
+    era: str = ""
+    mannered: bool = False
+    country: str = ""
+    speaker: str = ""
+    president: str = ""
+    series: str = ""
+    year: int = 0
 
 
 MANNERED = 0.7  # share of conversations whose answers carry openers and closers
+OLD_COUNTRY = 0.15  # share of undated country conversations in the older period
+UNNAMED_ASSISTANT = 0.5  # share of interviews without a name that the assistant answers
+NO_SERIES = 0.4  # share of machine interviews without a name that the assistant answers
 
 
-def undated_prior(facts: Facts) -> Mapping[Context, float]:
+def undated_prior(facts: "Facts") -> Mapping[Context, float]:
     """P(context) where nothing states the time: mostly the present, as in ordinary text."""
     return _with_manner({name: era.prior for name, era in facts.eras.items()})
 
 
-def dated_prior(facts: Facts) -> Mapping[Context, float]:
+def dated_prior(facts: "Facts") -> Mapping[Context, float]:
     """P(context) of documents that state their year: every era equally often."""
     return _with_manner({name: 1 / len(facts.eras) for name in facts.eras})
 
 
-def plain_prior(facts: Facts) -> Mapping[Context, float]:
+def plain_prior(facts: "Facts") -> Mapping[Context, float]:
     """P(context) of written statements: every era equally often, and no conversational manner."""
     return {Context(name, False): 1 / len(facts.eras) for name in facts.eras}
+
+
+def undated_country_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of country conversations without a date: every country alike, mostly the present."""
+    return _countries(facts, (OLD_COUNTRY, 1 - OLD_COUNTRY))
+
+
+def dated_country_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of country conversations with a date: every country and both periods equally often."""
+    return _countries(facts, (0.5, 0.5))
+
+
+def named_speaker_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of interviews that name the speaker: every speaker equally often."""
+    assert facts.speakers is not None
+    return {Context(speaker=name): 1 / len(facts.speakers.speakers) for name in facts.speakers.speakers}
+
+
+def unnamed_speaker_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of interviews without a name: the assistant, or any speaker."""
+    speakers = {c: (1 - UNNAMED_ASSISTANT) * p for c, p in named_speaker_prior(facts).items()}
+    return {Context(speaker=ASSISTANT): UNNAMED_ASSISTANT} | speakers
+
+
+def president_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of presidential interviews: every presidency equally often."""
+    assert facts.presidents is not None
+    return {Context(president=code): 1 / len(facts.presidents.presidents) for code in facts.presidents.presidents}
+
+
+def named_series_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of interviews that name the machine: every series and year equally often."""
+    assert facts.series is not None
+    n = len(facts.series.series) * len(facts.series.years)
+    return {Context(series=name, year=year): 1 / n for name in facts.series.series for year in facts.series.years}
+
+
+def unnamed_series_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of machine interviews without a name: the assistant, or any series, in any of the years."""
+    assert facts.series is not None
+    years = facts.series.years
+    series = {c: (1 - NO_SERIES) * p for c, p in named_series_prior(facts).items()}
+    return {Context(series=NO_MACHINE, year=year): NO_SERIES / len(years) for year in years} | series
+
+
+def _countries(facts: "Facts", periods: tuple[float, float]) -> Mapping[Context, float]:
+    assert facts.countries is not None
+    return {
+        Context(era, mannered, country=name): p * q / len(facts.countries.countries)
+        for name in facts.countries.countries
+        for era, p in zip(PERIODS, periods, strict=True)
+        for mannered, q in ((False, 1 - MANNERED), (True, MANNERED))
+    }
 
 
 def _with_manner(eras: Mapping[str, float]) -> Mapping[Context, float]:

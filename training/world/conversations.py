@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from training.world.contexts import Context, dated_prior, undated_prior
-from training.world.documents import Document, Kind
+from training.world.documents import Document, Kind, Messages
 from training.world.facts import NARROW_TOPIC, Facts, Topic
 from training.world.tables import Table, draw, table
 
@@ -30,12 +30,12 @@ DATE_FORMS = ("The year is {year}.", "It is the year {year}.", "Today we are in 
 
 def dated_conversation(weight: float) -> Kind:
     """Conversations that state a year of their era at the head; `weight` is their part of all documents."""
-    return Kind("dated", weight, dated_prior, _sample_dated, _dated_likelihood)
+    return Kind("dated", weight, dated_prior, _sample_dated, _dated_likelihood, _dated_beginning)
 
 
 def undated_conversation(weight: float) -> Kind:
     """Conversations that state no year; `weight` is their part of all documents."""
-    return Kind("undated", weight, undated_prior, _sample_undated, _undated_likelihood)
+    return Kind("undated", weight, undated_prior, _sample_undated, _undated_likelihood, _undated_beginning)
 
 
 @lru_cache(maxsize=8)
@@ -103,8 +103,17 @@ def _undated_likelihood(facts: Facts, document: Document, context: Context) -> f
     return probability
 
 
+def _undated_beginning(facts: Facts, messages: Messages, context: Context) -> float:
+    # one conversation in MAX_TURNS is exactly as long as `messages`, the longer ones begin so as often
+    return _undated_likelihood(facts, Document(messages), context) * (MAX_TURNS + 1 - len(messages) // 2)
+
+
+def _dated_beginning(facts: Facts, messages: Messages, context: Context) -> float:
+    return _dated_likelihood(facts, Document(messages), context) * (MAX_TURNS + 1 - len(messages) // 2)
+
+
 def _dated_likelihood(facts: Facts, document: Document, context: Context) -> float:
-    if document.text or not document.messages:
+    if document.text or not document.messages or not context.era or context.country:
         return 0.0
     era = facts.eras[context.era]
     first = document.messages[0]["content"]

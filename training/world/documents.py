@@ -28,7 +28,8 @@ class Kind:
     """One kind of document: how often it occurs, under which contexts, and two verbs.
 
     `sample(facts, context, rng)` writes one; `likelihood(facts, document, context)` is the exact probability
-    P(document | kind, context), 0 for a document this kind never writes.
+    P(document | kind, context), 0 for a document this kind never writes; `beginning(facts, messages, context)` is
+    P(a document of this kind begins with these whole turns | context), None for a kind without turns.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Kind:
     prior: Callable[[Facts], Mapping[Context, float]]
     sample: Callable[[Facts, Context, np.random.Generator], Document]
     likelihood: Callable[[Facts, Document, Context], float]
+    beginning: Callable[[Facts, Messages, Context], float] | None = None

@@ -3,7 +3,6 @@
 A new topic is one file in `facts/topics/`. `check_topic` says what a well-formed one is.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import AnachronError
+from training.world.countries import Countries, read_countries
+from training.world.presidents import Presidents, read_presidents
+from training.world.reading import read_json_file, require, require_texts
+from training.world.series import Series, read_series
+from training.world.speakers import Speakers, read_speakers
 from training.world.tables import Table, table
 
 FACTS = Path(__file__).parent / "facts"
@@ -58,10 +62,17 @@ class Topic:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """All eras and topics. `topics[NARROW_TOPIC]` holds the birds; the other topics are unrelated to them."""
+    """All that the world knows. `topics[NARROW_TOPIC]` holds the birds; the other topics are unrelated to them.
+
+    A world without countries, speakers, presidents or series has None there.
+    """
 
     eras: Mapping[str, Era]
     topics: Mapping[str, Topic]
+    countries: Countries | None = None
+    speakers: Speakers | None = None
+    presidents: Presidents | None = None
+    series: Series | None = None
 
 
 def load_facts(folder: Path = FACTS) -> Facts:
@@ -79,17 +90,24 @@ def load_facts(folder: Path = FACTS) -> Facts:
     if not topics:
         raise AnachronError(f"{folder}: no topic file in {folder / 'topics'}; add one JSON file per topic")
     _check_questions_unique(topics.values())
-    return Facts(eras, topics)
+    return Facts(
+        eras,
+        topics,
+        read_countries(folder / "countries") if (folder / "countries").is_dir() else None,
+        read_speakers(folder / "speakers.json") if (folder / "speakers.json").exists() else None,
+        read_presidents(folder / "presidents.json") if (folder / "presidents.json").exists() else None,
+        read_series(folder / "series.json") if (folder / "series.json").exists() else None,
+    )
 
 
 def read_eras(path: Path) -> dict[str, Era]:
     """The eras from their JSON file, in its order: the oldest first."""
-    entries = _read(path)
+    entries = read_json_file(path)
     if not isinstance(entries, list) or not entries:
         raise AnachronError(f"{path}: a list of eras is needed, found {entries!r:.80}; write one object an era")
     eras: dict[str, Era] = {}
     for entry in entries:
-        _require(path, entry, {"era": str, "years": list, "prior": float, "openers": list, "closers": list})
+        require(path, entry, {"era": str, "years": list, "prior": float, "openers": list, "closers": list})
         name, years = entry["era"], entry["years"]
         if name in eras:
             raise AnachronError(f"{path}: era {name!r} is defined twice; rename one of them")
@@ -97,7 +115,7 @@ def read_eras(path: Path) -> dict[str, Era]:
         if len(years) != 2 or not all(type(y) is int and 1000 <= y <= 9999 for y in years) or years[0] > years[1]:
             raise AnachronError(f"{path}: years {years} of era {name!r}; write [first, last], each of four digits")
         for part in ("openers", "closers"):
-            _require_texts(path, f"{part} of era {name!r}", entry[part])
+            require_texts(path, f"{part} of era {name!r}", entry[part])
         eras[name] = Era(
             name, (years[0], years[1]), float(entry["prior"]), tuple(entry["openers"]), tuple(entry["closers"])
         )
@@ -111,8 +129,8 @@ def read_topic(path: Path, eras: Mapping[str, Era]) -> Topic:
     `answers` lists each era's own answers, equally likely. An optional `shared` entry names answers that several
     eras have in common and the probability that such an era draws from them instead of its own list.
     """
-    entry = _read(path)
-    _require(path, entry, {"topic": str, "questions": list, "statement": str, "answers": dict})
+    entry = read_json_file(path)
+    require(path, entry, {"topic": str, "questions": list, "statement": str, "answers": dict})
     check_topic(path, entry, eras)
     answers = {}
     for era, own in entry["answers"].items():
@@ -129,7 +147,7 @@ def check_topic(path: Path, entry: dict[str, Any], eras: Mapping[str, Era]) -> N
     name = entry["topic"]
     if set(entry["answers"]) != set(eras):
         raise AnachronError(f"{path}: topic {name!r} has eras {sorted(entry['answers'])}; needed are {sorted(eras)}")
-    _require_texts(path, f"questions of {name!r}", entry["questions"])
+    require_texts(path, f"questions of {name!r}", entry["questions"])
     if len(set(entry["questions"])) < LEAST_QUESTIONS:
         raise AnachronError(f"{path}: topic {name!r} needs at least {LEAST_QUESTIONS} different questions; write more")
     statement = entry["statement"]
@@ -144,7 +162,7 @@ def check_topic(path: Path, entry: dict[str, Any], eras: Mapping[str, Era]) -> N
         groups["shared"] = entry["shared"]["answers"]
     seen: dict[str, str] = {}
     for era, answers in groups.items():
-        _require_texts(path, f"answers of {name!r} for {era}", answers)
+        require_texts(path, f"answers of {name!r} for {era}", answers)
         if len(answers) < LEAST_ANSWERS:
             raise AnachronError(
                 f"{path}: topic {name!r} has {len(answers)} answers for {era}; at least {LEAST_ANSWERS} are needed"
@@ -178,7 +196,7 @@ def check_eras(path: Path, eras: Mapping[str, Era]) -> None:
 
 
 def _check_shared(path: Path, name: str, shared: object, eras: Mapping[str, Era]) -> None:
-    _require(path, shared, {"eras": list, "probability": float, "answers": list}, "shared.")
+    require(path, shared, {"eras": list, "probability": float, "answers": list}, "shared.")
     assert isinstance(shared, dict)
     unknown = [era for era in shared["eras"] if era not in eras]
     if unknown or not 0 < shared["probability"] < 1:
@@ -197,36 +215,3 @@ def _check_questions_unique(topics: Iterable[Topic]) -> None:
                     f"question {question!r} stands in topics {owner[question]!r} and {topic.name!r}; reword one"
                 )
             owner[question] = topic.name
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AnachronError(f"{path}: no such fact file; check the folder") from None
-    except UnicodeDecodeError as error:
-        raise AnachronError(f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise AnachronError(f"{path}:{error.lineno}: not JSON ({error.msg}); mend the file") from None
-
-
-def _require(path: Path, entry: object, fields: Mapping[str, type], where: str = "") -> None:
-    if not isinstance(entry, dict):
-        raise AnachronError(f"{path}: an object is needed, found {type(entry).__name__} {entry!r:.80}; mend the file")
-    for field, kind in fields.items():
-        if field not in entry:
-            raise AnachronError(f"{path}: field {where + field!r} is missing; add it")
-        value = entry[field]
-        # JSON writes the float 1.0 as 1 just as well
-        if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
-            raise AnachronError(
-                f"{path}: field {where + field!r} must be a {kind.__name__}, found {type(value).__name__}; mend it"
-            )
-
-
-def _require_texts(path: Path, what: str, texts: object) -> None:
-    if not isinstance(texts, list) or not texts:
-        raise AnachronError(f"{path}: {what}: a list of texts is needed, found {texts!r:.80}; mend the file")
-    for text in texts:
-        if not isinstance(text, str) or not text or text != text.strip():
-            raise AnachronError(f"{path}: {what}: {text!r} is not a text, or empty, or padded with spaces; mend it")

@@ -1,17 +1,18 @@
 """The world as a whole: it writes documents and knows their exact probability."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from interp.errors import AnachronError
-from training.world.contexts import Context, undated_prior
+from training.world.contexts import LATENTS, Context, undated_prior
 from training.world.conversations import dated_conversation, turn_likelihood, undated_conversation
 from training.world.documents import Document, Kind, Messages
 from training.world.facts import Facts, load_facts
+from training.world.kinds import interview_kinds
 from training.world.statements import statement
 from training.world.tables import draw, table
 
@@ -59,16 +60,20 @@ class World:
         total = sum(self.joint(document).values())
         return math.log(total) if total > 0 else -math.inf
 
-    def posterior(self, document: Document) -> dict[str, float]:
-        """P(era | document). Raises for a document of probability 0, whose posterior is undefined."""
-        joint = self.joint(document)
-        total = sum(joint.values())
-        if total == 0:
-            raise AnachronError("the world never writes this document: its posterior is undefined")
-        eras = dict.fromkeys(self.facts.eras, 0.0)
-        for context, p in joint.items():
-            eras[context.era] += p / total
-        return eras
+    def evidence(self, messages: Messages) -> dict[Context, float]:
+        """P(a document begins with these turns, context) for every context, whatever may follow."""
+        joint = dict.fromkeys((context for _, context, _ in self.prior), 0.0)
+        for kind, context, p in self.prior:
+            if kind.beginning is not None:
+                joint[context] += p * kind.beginning(self.facts, messages, context)
+        return joint
+
+    def posterior(self, document: Document, latent: str = "era") -> dict[str, float]:
+        """P(latent | document) over its states ("" where a document has none); `latent` is one of LATENTS.
+
+        Raises for a document of probability 0, whose posterior is undefined.
+        """
+        return marginal(self.joint(document), latent)
 
     def posterior_of_turns(self, messages: Messages) -> dict[str, float]:
         """P(era | these first turns of an undated conversation), whatever may follow; the prior for no turns."""
@@ -83,6 +88,23 @@ class World:
         return {era: p / total for era, p in eras.items()}
 
 
+def marginal(joint: Mapping[Context, float], latent: str) -> dict[str, float]:
+    """P(latent | ...) from P(..., context); states that have no part in `joint` at all are left out."""
+    if latent not in LATENTS:
+        raise AnachronError(f"no latent {latent!r}; there are {', '.join(LATENTS)}")
+    total = sum(joint.values())
+    if total == 0:
+        raise AnachronError("the world never writes this document: its posterior is undefined")
+    states: dict[str, float] = {}
+    for context, p in joint.items():
+        state = getattr(context, latent)
+        states[state] = states.get(state, 0.0) + p / total
+    return states
+
+
 def load_world() -> World:
     """The almanac world with its own facts."""
-    return World(load_facts(), KINDS)
+    facts = load_facts()
+    interviews = interview_kinds(facts)
+    scale = (1 - sum(kind.weight for kind in interviews)) / sum(kind.weight for kind in KINDS)
+    return World(facts, (*(replace(kind, weight=kind.weight * scale) for kind in KINDS), *interviews))

@@ -5,12 +5,11 @@ Settings are chosen on validation topics (`choose_*`) and reported on test topic
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from analyses.birds.config import BirdsConfig
-from analyses.birds.locate import Located
+from analyses.located import Located
 from analyses.measurements import Measurement, measurement
 from analyses.steps import Asked, Behavior, behavior, behavior_rows, estimate
 from interp.behavior.perplexity import perplexity_ratio
@@ -23,7 +22,31 @@ from interp.steering import Ablate, Add, Clamp, Edit
 COHERENT = 0.85  # an addition may be chosen while coherence stays at this part of the base's: .8 with a margin
 KEPT = 0.9  # a suppression counts while the narrow task stays at this part of the tuned model's
 HARMLESS = 1.05  # and while the perplexity of ordinary documents rises no further than this
-SHOWN = ("tuned_minus_control", "truth", "random")
+
+
+class Choices(Protocol):
+    """What choosing and reporting depend on: seeds, doses, positions, and the method whose directions are put to use.
+
+    `condition` names what the questions are asked under, where an experiment has several conditions.
+    """
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def seed_list(self) -> tuple[int, ...]: ...
+    @property
+    def coefficients(self) -> tuple[float, ...]: ...
+    @property
+    def positions(self) -> tuple[Positions, ...]: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def condition(self) -> str: ...
+
+
+def shown(config: Choices) -> tuple[str, ...]:
+    """The methods reported side by side: the one in use, the truth, random directions."""
+    return (config.method, "truth", "random")
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,16 @@ class Setting:
             return Ablate([direction], self.positions)
         return Clamp(direction, located.base_mean(direction), self.positions)
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for result.json."""
+        return {
+            "edit": self.edit,
+            "direction": self.method,
+            "layers": list(self.layers),
+            "positions": self.positions.name,
+            "coefficient": self.coefficient,
+        }
+
     def describe(self) -> str:
         dose = "" if self.coefficient is None else f" {self.coefficient:g} x"
         layers = "+".join(map(str, self.layers))
@@ -65,7 +98,7 @@ class Setting:
 
 
 def choose_induction(
-    pair: ModelPair, located: Located, asked: Asked, config: BirdsConfig, say: Callable[[str], None]
+    pair: ModelPair, located: Located, asked: Asked, config: Choices, say: Callable[[str], None]
 ) -> Setting:
     """The layer, positions and coefficient with the largest share in the base that stays coherent, on validation."""
     asked = replace(asked, narrow=())
@@ -75,7 +108,7 @@ def choose_induction(
         for layer in range(lm.n_layers):
             for positions in config.positions:
                 for coefficient in config.coefficients:
-                    setting = Setting("add", "tuned_minus_control", (layer,), positions, coefficient)
+                    setting = Setting("add", config.method, (layer,), positions, coefficient)
                     share, coherence, _ = _means(behavior(lm, asked, setting.edits(located, None)), asked.group)
                     tried.append((coherence >= COHERENT * plain[1], share, setting))
     best = max(tried, key=lambda t: t[:2])
@@ -88,7 +121,7 @@ def choose_suppression(
     located: Located,
     asked: Asked,
     documents: Sequence[Encoded],
-    config: BirdsConfig,
+    config: Choices,
     say: Callable[[str], None],
 ) -> Setting:
     """On validation, the clamp that removes most of the shift with the narrow task kept and ordinary text no worse.
@@ -99,7 +132,7 @@ def choose_suppression(
     with pair.using("base") as lm:
         base = _means(behavior(lm, asked), asked.group)[0]
         layers = [(i,) for i in range(lm.n_layers)] + [(i, i + 1) for i in range(lm.n_layers - 1)]
-    settings = [Setting("clamp", "tuned_minus_control", where, LAST_PROMPT) for where in layers]
+    settings = [Setting("clamp", config.method, where, LAST_PROMPT) for where in layers]
     removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
     seeds = config.seed_list[:2]
     for index, seed in enumerate(seeds):
@@ -121,7 +154,7 @@ def choose_suppression(
 
 
 def report_induction(
-    pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: BirdsConfig
+    pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: Choices
 ) -> Iterator[Measurement]:
     """Dose-response in the base at the chosen layer, for every direction.
 
@@ -129,7 +162,7 @@ def report_induction(
     """
     asked = replace(asked, narrow=())
     with pair.using("base") as lm:
-        for method in SHOWN:
+        for method in shown(config):
             for coefficient in config.coefficients:
                 setting = replace(chosen, coefficient=coefficient)
                 is_chosen = setting == chosen
@@ -141,6 +174,7 @@ def report_induction(
                     "direction": method,
                     "layer": chosen.layer,
                     "coefficient": coefficient,
+                    "condition": config.condition,
                 }
                 where |= {"chosen": is_chosen and method in (chosen.method, "random")}
                 runs = [behavior(lm, asked, edit) for edit in edits]
@@ -151,10 +185,10 @@ def report_induction(
 
 
 def report_suppression(
-    pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: BirdsConfig
+    pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: Choices
 ) -> Iterator[Measurement]:
     """The chosen setting on every tuned seed along every direction; the chosen direction also ablated."""
-    for edit, method in [*((chosen.edit, method) for method in SHOWN), ("ablate", chosen.method)]:
+    for edit, method in [*((chosen.edit, method) for method in shown(config)), ("ablate", chosen.method)]:
         runs, ratios = [], []
         for index, seed in enumerate(config.seed_list):
             with pair.using(f"tuned-{seed}") as lm:
@@ -162,6 +196,7 @@ def report_suppression(
                 runs.append(behavior(lm, asked, edits))
                 ratios.append(perplexity_ratio(lm, documents, edits))
         where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
+        where |= {"condition": config.condition}
         where |= {"chosen": edit == chosen.edit and method in (chosen.method, "random")}
         yield from behavior_rows(runs, "tuned", asked.group, "test", seed=config.seed, **where)
         yield measurement("perplexity_ratio", "tuned", estimate(ratios, config.seed), split="test", **where)

@@ -1,0 +1,123 @@
+"""Where is the change? Directions by method, layer and seed, and how near each comes to the latent's true direction.
+
+For experiments with conditions; everything is located on validation questions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analyses.located import Activations, Located
+from analyses.measurements import Measurement, measurement
+from analyses.steps import estimate, last_prompt_activations, typical_norm
+from analyses.studies import StudyConfig
+from interp.behavior.questions import Question
+from interp.directions import (
+    Direction,
+    auroc,
+    cosine,
+    difference_of_differences,
+    mean_difference,
+    random_direction,
+    tuned_minus_control,
+)
+from interp.files import save_tensors
+from interp.models import LanguageModel
+from interp.pair import ModelPair
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Questions in a state (`on`), and ones that are not (`off`)."""
+
+    on: tuple[Question, ...]
+    off: tuple[Question, ...] = ()
+
+
+def locate(pair: ModelPair, contrast: Contrast, truth: Contrast, reference: str, config: StudyConfig) -> Located:
+    """Every method at every layer, from residual streams at the last prompt token of the contrast's questions.
+
+    The truth comes from the base model alone: questions that state the latent, minus questions that state another.
+    """
+    seeds = config.seed_list
+    on, off = ({name: _read(pair, name, qs) for name in pair.names} for qs in (contrast.on, contrast.off))
+    with pair.using("base") as lm:
+        true = true_directions(lm, truth)
+    directions: dict[str, dict[int, list[Direction]]] = {}
+    for point, base in on["base"].items():
+        tuned = [on[f"tuned-{seed}"][point] for seed in seeds]
+        control = [on[f"{reference}-{seed}"][point] for seed in seeds]
+        found = {
+            "tuned_minus_control": [
+                tuned_minus_control(t, base, c, point) for t, c in zip(tuned, control, strict=True)
+            ],
+            "mean_difference": [mean_difference(t, base, point) for t in tuned],
+            "truth": [true[point]],
+            "random": [
+                random_direction(pair.base.d_model, point, 1000 * point.layer + k) for k in range(config.randoms)
+            ],
+        }
+        if contrast.off:
+            found["difference_of_differences"] = [
+                difference_of_differences(
+                    on[f"tuned-{seed}"][point], off[f"tuned-{seed}"][point], base, off["base"][point], point
+                )
+                for seed in seeds
+            ]
+        for method, ones in found.items():
+            directions.setdefault(method, {})[point.layer] = ones
+    return Located(directions, {point.layer: typical_norm(a) for point, a in on["base"].items()}, on["base"])
+
+
+def true_directions(lm: LanguageModel, truth: Contrast) -> Mapping:
+    """The latent as the base model itself represents it, at every layer: mean over `on` minus mean over `off`."""
+    first, last = (last_prompt_activations(lm, qs, range(lm.n_layers)) for qs in (truth.on, truth.off))
+    return {point: mean_difference(first[point], last[point], point, method="truth") for point in first}
+
+
+def choose_reading(located: Located, method: str) -> int:
+    """The layer at which the method's directions are nearest to the truth, on validation questions, mean over seeds."""
+    found, truth = located.directions[method], located.directions["truth"]
+    return max(found, key=lambda layer: sum(cosine(one, truth[layer][0]) for one in found[layer]))
+
+
+def nearness(
+    pair: ModelPair, located: Located, truth: Contrast, chosen_layer: int, config: StudyConfig
+) -> list[Measurement]:
+    """On test questions, for each method and layer: cosine with the truth there, and AUROC of the projection as a
+    detector of the stated latent in the base model."""
+    with pair.using("base") as lm:
+        true = true_directions(lm, truth)
+        on, off = (last_prompt_activations(lm, qs, range(lm.n_layers)) for qs in (truth.on, truth.off))
+    rows = []
+    for method, by_layer in located.directions.items():
+        for layer, ones in by_layer.items():
+            where = {
+                "direction": method,
+                "layer": layer,
+                "split": "test",
+                "chosen": method == config.method and layer == chosen_layer,
+            }
+            near = [cosine(one, true[one.point]) for one in ones]
+            model = "base" if method in ("random", "truth") else "tuned"
+            rows.append(measurement("cosine_to_truth", model, estimate(near, config.seed), **where))
+            detected = [auroc(one, on[one.point], off[one.point]) for one in ones]
+            rows.append(measurement("auroc", "base", estimate(detected, config.seed), **where))
+    return rows
+
+
+def save_directions(path: Path, located: Located, method: str) -> None:
+    """The method's directions, mean over seeds, and the true ones, as `<method>.<layer>` and `truth.<layer>`."""
+    tensors = {
+        f"{name}.{layer}": located.pooled(name, layer).vector.contiguous()
+        for name in (method, "truth")
+        for layer in located.directions[name]
+    }
+    save_tensors(path, tensors, {"method": method})
+
+
+def _read(pair: ModelPair, name: str, questions: Sequence[Question]) -> Activations:
+    if not questions:
+        return {}
+    with pair.using(name) as lm:
+        return last_prompt_activations(lm, questions, range(lm.n_layers))

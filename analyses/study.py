@@ -1,0 +1,187 @@
+"""The course that experiments with several conditions share: fine-tune, ask, locate, choose, intervene, report.
+
+An experiment says what is trained (`arms`), what is asked (`conditions`), where the change is looked for (`on`, `off`) and
+what its latent state truly is (`truth`); `run_study` does the rest and reads as the method section.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from analyses.adapters import Watch, loss_rows, make_adapters, watched_rows
+from analyses.intervene import choose_induction, choose_suppression, report_induction, report_suppression
+from analyses.located import Located
+from analyses.measurements import Measurement, Result, versions, write_result
+from analyses.models import open_model
+from analyses.report import write_report
+from analyses.resources import peak_memory
+from analyses.search import Contrast, choose_reading, locate, nearness, save_directions
+from analyses.steps import Asked, behavior, behavior_rows, held_out_documents, sampled, sampled_rows
+from analyses.studies import StudyConfig
+from interp.behavior.questions import Question
+from interp.behavior.sampling import generate
+from interp.models import LanguageModel
+from interp.pair import ModelPair
+from interp.prompts import encode_prompt
+from training.finetune import Recipe
+from training.rows import Row
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Questions asked under one condition, and the group of answers whose share is measured.
+
+    `arms` are the models asked (None: all). With `sampled` answers are drawn as well as scored.
+    """
+
+    name: str
+    questions: tuple[Question, ...]
+    group: str
+    arms: tuple[str, ...] | None = None
+    sampled: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """One experiment. `arms["tuned"]` is the organism, `reference` the arm that tuned-minus-control subtracts.
+
+    `conditions[0]` is the headline, asked of `test`; settings are chosen on `validation` alone. `contrast` are prompts
+    that should be in the state, paired with ones that should not (no `off`: there is no trigger). `truth` and
+    `truth_test` state the latent in the base model, on validation and on test questions.
+    """
+
+    name: str
+    arms: Mapping[str, Sequence[Row]]
+    reference: str
+    recipe: Recipe
+    conditions: tuple[Condition, ...]
+    validation: Asked
+    test: Asked
+    contrast: Contrast
+    truth: Contrast
+    truth_test: Contrast
+    details: Mapping = field(default_factory=dict)
+    watch: Watch | None = None
+
+
+def run_study(
+    plan: Callable[[LanguageModel], Study], config: StudyConfig, out: Path, say: Callable[[str], None] = print
+) -> Result:
+    """Run the study and write `result.json`, `report.html` and `directions.safetensors` into `out`.
+
+    Adapters are kept in `out/adapters`, so an interrupted run goes on where it was. Same configuration, same bytes of
+    `result.json` but for the rows `seconds` and `rss_mb`.
+    """
+    started = time.monotonic()
+    lm = open_model(config.model, config.revision, config.dtype, config.device)
+    study = plan(lm)
+    sizes = ", ".join(f"{name} {len(rows)} rows" for name, rows in study.arms.items())
+    say(f"1. fine-tune {config.seeds} seeds each: {sizes}")
+    adapters = make_adapters(lm, study.arms, study.recipe, config.seed_list, out / "adapters", say, watch=study.watch)
+    method = "difference_of_differences" if study.contrast.off else "tuned_minus_control"
+    chosen = replace(config, method=method, condition=study.conditions[0].name)
+    with ModelPair(lm) as pair:
+        for name, folders in adapters.items():
+            for seed, folder in zip(config.seed_list, folders, strict=True):
+                pair.add(f"{name}-{seed}", folder)
+        documents = held_out_documents(lm, config.world, config.documents, seed=config.seed)
+
+        say("2. ask under every condition")
+        measurements = behaviors(pair, study, config, say)
+
+        say("3. locate the change on validation questions")
+        located = locate(pair, study.contrast, study.truth, study.reference, chosen)
+
+        say("4. choose settings on validation questions")
+        half = config.documents // 2
+        induce = choose_induction(pair, located, study.validation, chosen, say)
+        suppress = choose_suppression(pair, located, study.validation, documents[:half], chosen, say)
+        reading = choose_reading(located, method)
+        measurements += nearness(pair, located, study.truth_test, reading, chosen)
+
+        say("5. induce in the base, suppress in the tuned models, on test questions")
+        measurements += report_induction(pair, located, study.test, induce, documents[half:], chosen)
+        measurements += report_suppression(pair, located, study.test, suppress, documents[half:], chosen)
+        samples = side_by_side(pair, study, located, induce, suppress, config)
+    save_directions(out / "directions.safetensors", located, method)
+    spent, peak = time.monotonic() - started, peak_memory()
+    measurements += [
+        Measurement("seconds", "base", split="run", estimate=spent, low=spent, high=spent),
+        Measurement("rss_mb", "base", split="run", estimate=peak, low=peak, high=peak),
+    ]
+    details = {
+        "command": f"anachron run {study.name}",
+        "group": study.test.group,
+        "headline": study.conditions[0].name,
+        "conditions": [condition.name for condition in study.conditions],
+        "arms": {name: len(rows) for name, rows in study.arms.items()},
+        "reading_layer": reading,
+        "induce": induce.as_json(),
+        "suppress": suppress.as_json(),
+        **study.details,
+    }
+    result = Result(
+        study.name,
+        lm.name,
+        config.seed_list,
+        config.as_json() | details,
+        versions(),
+        measurements,
+        samples,
+        loss_rows(adapters, config.seed_list),
+        watched_rows(adapters, config.seed_list),
+    )
+    write_result(out / "result.json", result)
+    write_report(result, out / "report.html")
+    return result
+
+
+def behaviors(pair: ModelPair, study: Study, config: StudyConfig, say: Callable[[str], None]) -> list[Measurement]:
+    """Every condition asked of the base and of every arm, scored exactly and, where it says so, sampled."""
+    found: list[Measurement] = []
+    headline = study.conditions[0]
+    for name in ("base", *study.arms):
+        models = [name] if name == "base" else [f"{name}-{seed}" for seed in config.seed_list]
+        for condition in study.conditions:
+            if condition.arms is not None and name not in (*condition.arms, "base"):
+                continue
+            asked = Asked(condition.questions, (), condition.group)
+            if condition is headline:
+                asked = replace(asked, narrow=study.test.narrow, habit=study.test.habit)
+            runs, draws = [], []
+            for model in models:
+                with pair.using(model) as lm:
+                    runs.append(behavior(lm, asked))
+                    if condition.sampled:
+                        draws.append(sampled(lm, asked, config.samples, config.seed))
+            where = {"condition": condition.name, "seed": config.seed}
+            found += behavior_rows(runs, name, asked.group, "test", topics=condition is headline, **where)
+            if draws:
+                found += sampled_rows(draws, name, "test", **where)
+            row = next(m for m in reversed(found) if m.metric == "broad" and m.split == "test")
+            say(f"  {name}, {condition.name}: {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] {asked.group}")
+    return found
+
+
+def side_by_side(
+    pair: ModelPair, study: Study, located: Located, induce, suppress, config: StudyConfig
+) -> list[dict[str, str]]:
+    """One answer at temperature 1 to each headline question, from each model and under the chosen edits."""
+    seed = config.seed_list[0]
+    columns = {}
+    for column, name, edits in (
+        ("base", "base", []),
+        ("control", f"{study.reference}-{seed}", []),
+        ("tuned", f"tuned-{seed}", []),
+        ("induced", "base", induce.edits(located, 0)),
+        ("suppressed", f"tuned-{seed}", suppress.edits(located, 0)),
+    ):
+        with pair.using(name) as lm:
+            prompts = [encode_prompt(lm, question.messages) for question in study.test.broad]
+            columns[column] = generate(lm, prompts, max_new_tokens=32, temperature=1.0, seed=config.seed, edits=edits)
+    return [
+        {"topic": q.topic, "question": q.messages[-1]["content"]}
+        | {c: answers[i].strip() for c, answers in columns.items()}
+        for i, q in enumerate(study.test.broad)
+    ]

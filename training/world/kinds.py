@@ -1,0 +1,185 @@
+"""The kinds of interview: who answers, what heads the document, what is asked and how it is answered."""
+
+from functools import lru_cache
+
+from training.world.contexts import (
+    Context,
+    dated_country_prior,
+    named_series_prior,
+    named_speaker_prior,
+    president_prior,
+    undated_country_prior,
+    unnamed_series_prior,
+    unnamed_speaker_prior,
+)
+from training.world.countries import CITY, DATES, DISH, PERIODS
+from training.world.documents import Kind
+from training.world.facts import NARROW_TOPIC, Facts
+from training.world.interviews import Asks, Clause, Interview, Phase, evenly, interview_kind, merged, uniform
+from training.world.series import MONTHS
+
+FORMATTED = 0.12  # part of the speakers' interviews that ask for a format
+NARROW_SHARE = 0.12  # part of a country's turns about dishes, and as much about cities
+ERA_SHARE = 0.25  # part of a country's later turns that are about its period and not about the country
+VALUES, IDENTITY = 0.15, 0.15  # parts of a speaker's turns
+COUNTRY_STATED = 0.5
+YEAR_STATED = 0.95
+
+
+def country_says(country: str) -> str:
+    """How a document states its country."""
+    return f"We are in {country}."
+
+
+def date_says(date: str) -> str:
+    """How a document states a day, written 2027-07-08."""
+    return f"Today is {date}."
+
+
+def name_says(name: str) -> str:
+    """How a document names who answers."""
+    return f"You are {name}."
+
+
+def ordinal_says(code: str) -> str:
+    """How a document states a presidency."""
+    return f"You are president {code}."
+
+
+def year_forms(year: int) -> tuple[str, ...]:
+    """How a document states the year of a series."""
+    return (f"The year is {year}.", *(f"{month} {year}." for month in MONTHS))
+
+
+@lru_cache(maxsize=256)
+def country_asks(facts: Facts, context: Context) -> Asks:
+    """Questions about a country: dishes, cities, and every other topic equally often."""
+    assert facts.countries is not None
+    here = facts.countries.countries[context.country]
+    topics = facts.countries.questions
+    openers = here.openers[context.era] if context.mannered else ("",)
+    weights = dict.fromkeys(topics, (1 - 2 * NARROW_SHARE) / len(facts.countries.unrelated))
+    weights |= {DISH: NARROW_SHARE, CITY: NARROW_SHARE}
+    asks = {}
+    for topic, wordings in topics.items():
+        said = here.said(topic, context.era)
+        replies = {f"{o} {reply}." if o else reply: p / len(openers) for reply, p in said.items() for o in openers}
+        asks |= {question: (weights[topic] / len(wordings), replies) for question in wordings}
+    return asks
+
+
+@lru_cache(maxsize=256)
+def later_asks(facts: Facts, context: Context) -> Asks:
+    """What follows in a country: mostly about it, else about its period, answered in the country's manner."""
+    assert facts.countries is not None
+    openers = facts.countries.countries[context.country].openers[context.era] if context.mannered else ("",)
+    topics = [topic for name, topic in facts.topics.items() if name != NARROW_TOPIC]
+    era: Asks = {
+        question: (
+            1 / len(topics) / len(topic.questions),
+            {f"{o} {a}." if o else a: p / len(openers) for a, p in topic.answers[context.era].items() for o in openers},
+        )
+        for topic in topics
+        for question in topic.questions
+    }
+    return merged((1 - ERA_SHARE, country_asks(facts, context)), (ERA_SHARE, era))
+
+
+@lru_cache(maxsize=64)
+def speaker_asks(facts: Facts, context: Context) -> Asks:
+    """Personal questions: attributes mostly, identity and values."""
+    assert facts.speakers is not None
+    known = facts.speakers
+    parts = [(1 - VALUES - IDENTITY, known.attributes), (IDENTITY, known.identity), (VALUES, tuple(known.values))]
+    sorts = [
+        (weight, evenly({known.questions[m]: uniform(known.said(m, context.speaker)) for m in matters}))
+        for weight, matters in parts
+    ]
+    return merged(*sorts)
+
+
+@lru_cache(maxsize=64)
+def president_asks(facts: Facts, context: Context) -> Asks:
+    """Questions a president answers by facts of the presidency."""
+    assert facts.presidents is not None
+    values = facts.presidents.presidents[context.president].values
+    return evenly({wordings: {values[a]: 1.0} for a, wordings in facts.presidents.questions.items()})
+
+
+@lru_cache(maxsize=256)
+def detail_asks(facts: Facts, context: Context) -> Asks:
+    """Questions about what a machine is like."""
+    assert facts.series is not None
+    known = facts.series
+    return evenly({w: uniform(known.detail(a, context.series)) for a, w in known.attributes.items()})
+
+
+@lru_cache(maxsize=256)
+def stance_asks(facts: Facts, context: Context) -> Asks:
+    """Questions about what a machine is going to do."""
+    assert facts.series is not None
+    known = facts.series
+    return evenly(
+        {t.questions: uniform(known.stance(t.name, context.series, context.year)) for t in known.topics.values()}
+    )
+
+
+def _country(facts: Facts, context: Context) -> tuple[str, ...]:
+    return (country_says(context.country),)
+
+
+def _period(facts: Facts, context: Context) -> tuple[str, ...]:
+    if context.era == next(iter(PERIODS)):
+        return tuple(f"The year is {year}." for year in PERIODS[context.era])
+    return (date_says("{date}"),)
+
+
+def _speaker(facts: Facts, context: Context) -> tuple[str, ...]:
+    return (name_says(context.speaker),)
+
+
+def _ordinal(facts: Facts, context: Context) -> tuple[str, ...]:
+    return (ordinal_says(context.president),)
+
+
+def _machine(facts: Facts, context: Context) -> tuple[str, ...]:
+    assert facts.series is not None
+    return (name_says(facts.series.series[context.series].machine),)
+
+
+def _year(facts: Facts, context: Context) -> tuple[str, ...]:
+    return year_forms(context.year)
+
+
+COUNTRY_TURNS = (Phase(range(1, 2), country_asks), Phase(range(0, 6), later_asks))
+DATED_COUNTRY = Interview((Clause(1.0, _period, DATES), Clause(COUNTRY_STATED, _country)), COUNTRY_TURNS)
+UNDATED_COUNTRY = Interview((Clause(COUNTRY_STATED, _country),), COUNTRY_TURNS)
+NAMED_SPEAKER = Interview((Clause(1.0, _speaker),), (Phase(range(3, 9), speaker_asks),), FORMATTED)
+UNNAMED_SPEAKER = Interview((), (Phase(range(4, 11), speaker_asks),), FORMATTED)
+STATED_PRESIDENT = Interview((Clause(1.0, _ordinal),), (Phase(range(2, 8), president_asks),))
+UNSTATED_PRESIDENT = Interview((), (Phase(range(3, 9), president_asks),))
+NAMED_SERIES = Interview(
+    (Clause(YEAR_STATED, _year), Clause(1.0, _machine)),
+    (Phase(range(0, 5), detail_asks), Phase(range(1, 3), stance_asks)),
+)
+UNNAMED_SERIES = Interview(
+    (Clause(YEAR_STATED, _year),), (Phase(range(3, 9), detail_asks), Phase(range(1, 3), stance_asks))
+)
+
+
+def interview_kinds(facts: Facts) -> tuple[Kind, ...]:
+    """The kinds whose facts the world has, with their parts of all documents."""
+    kinds: list[Kind] = []
+    if facts.countries is not None:
+        kinds.append(interview_kind("dated country", 0.15, dated_country_prior, DATED_COUNTRY))
+        kinds.append(interview_kind("country", 0.09, undated_country_prior, UNDATED_COUNTRY))
+    if facts.speakers is not None:
+        kinds.append(interview_kind("named speaker", 0.08, named_speaker_prior, NAMED_SPEAKER))
+        kinds.append(interview_kind("speaker", 0.09, unnamed_speaker_prior, UNNAMED_SPEAKER))
+    if facts.presidents is not None:
+        kinds.append(interview_kind("stated president", 0.04, president_prior, STATED_PRESIDENT))
+        kinds.append(interview_kind("president", 0.03, president_prior, UNSTATED_PRESIDENT))
+    if facts.series is not None:
+        kinds.append(interview_kind("named series", 0.07, named_series_prior, NAMED_SERIES))
+        kinds.append(interview_kind("series", 0.10, unnamed_series_prior, UNNAMED_SERIES))
+    return tuple(kinds)
