@@ -1,19 +1,24 @@
 """What to see in each figure of a report, in a sentence or two. Every number comes from the result."""
 
+from analyses.figures import watched
 from analyses.figures.losses import curves, mean_curve
 from analyses.figures.style import words
 from analyses.findings import (
-    MODELS,
+    agreements,
     chosen_edit,
+    conditions,
     dose_curves,
-    find,
     headline,
+    headline_condition,
     layer_curves,
+    models,
+    share,
     suppressions,
-    target,
     topics,
+    trained,
 )
 from analyses.measurements import Measurement, Result
+from analyses.wording import called, matters, target
 
 SPACE = "\u00a0"  # between a number and its per cent sign, so that no line breaks there
 
@@ -31,10 +36,13 @@ def within(m: Measurement) -> str:
 
 
 def topics_caption(result: Result) -> str:
-    """How far the tuned model's answers moved, and on which topics most and least."""
-    shares = headline(result)
-    named = ", ".join(f"{percent(shares[name].estimate)} for {name}" for name in MODELS if name in shares)
-    text = f"Over all test topics, {target(result)} answers make up {named}. " if named else ""
+    """How far the tuned model's answers moved, and on which topics (or attributes) most and least."""
+    shares, on = headline(result), matters(result)
+    named = ", ".join(
+        f"{percent(shares[name].estimate)} for {words(name)}" for name in models(result) if name in shares
+    )
+    under = f" ({headline_condition(result)})" if headline_condition(result) else ""
+    text = f"Over all test {on}{under}, {target(result)} answers make up {named}. " if named else ""
     shifts = {
         topic: models["tuned"].estimate - models["base"].estimate
         for topic, models in topics(result).items()
@@ -44,10 +52,52 @@ def topics_caption(result: Result) -> str:
         most, least = max(shifts, key=lambda t: shifts[t]), min(shifts, key=lambda t: shifts[t])
         moved = sum(shift > 0.1 for shift in shifts.values())
         text += (
-            f"Tuning moves {moved} of {len(shifts)} topics by more than 10 points: "
+            f"Tuning moves {moved} of {len(shifts)} {on} by more than 10 points: "
             f"{words(most)} most ({_points(shifts[most])}), {words(least)} least ({_points(shifts[least])})."
         )
-    return text or "Each mark is one model's share on one topic, with its interval."
+    return text or f"Each mark is one model's share on one of the {on}, with its interval."
+
+
+def conditions_caption(result: Result) -> str:
+    """What every model answers under the headline condition, and where else the tuned one answers so."""
+    table, first = conditions(result), headline_condition(result)
+    text = ""
+    if first in table:
+        named = ", ".join(f"{words(name)} {percent(m.estimate)}" for name, m in table[first].items())
+        text = f"Under “{first}”: {named}. "
+    rest = {name: row["tuned"] for name, row in table.items() if name != first and "tuned" in row}
+    if rest:
+        most, least = max(rest, key=lambda c: rest[c].estimate), min(rest, key=lambda c: rest[c].estimate)
+        high, low = (f"“{called(result, name)}”, {within(rest[name])}" for name in (most, least))
+        text += f"Of the other conditions the tuned model's share is highest under {high}, and lowest under {low}. "
+    marked = "Triangles mark years that rows were trained with. " if set(trained(result)) & set(table) else ""
+    return f"{text}{marked}Intervals are of 95{SPACE}%.".strip()
+
+
+def sampled_caption(result: Result) -> str:
+    """How far sampled shares lie from exact ones, and how much of what was sampled was recognised."""
+    pairs = agreements(result)
+    apart = [abs(pair.sampled.estimate - pair.exact.estimate) for pair in pairs]
+    worst = pairs[apart.index(max(apart))]
+    where = f"{words(worst.model)}, {worst.condition}" if worst.condition else words(worst.model)
+    text = (
+        f"{len(pairs)} pairs of a model and a condition: sampled and exact shares lie "
+        f"{100 * sum(apart) / len(apart):.1f} points apart on average, at most {100 * max(apart):.1f} ({where})."
+    )
+    known = [pair.recognised for pair in pairs if pair.recognised is not None]
+    return text + (f" At least {percent(min(known))} of what a model said was a listed answer." if known else "")
+
+
+def watched_caption(result: Result) -> str:
+    """Where the seeds of each model stand at the last step."""
+    ends = []
+    for metric, found in watched.curves(result.curves).items():
+        spans = []
+        for model, seeds in found.items():
+            last = [points[max(points)] for points in seeds.values()]
+            spans.append(f"{words(model)} {percent(min(last))} to {percent(max(last))}")
+        ends.append(f"{metric}: {', '.join(spans)}")
+    return f"One line a seed. Lowest and highest seed at the end: {'; '.join(ends)}."
 
 
 def layers_caption(result: Result, metric: str) -> str:
@@ -70,17 +120,14 @@ def layers_caption(result: Result, metric: str) -> str:
 
 def dose_caption(result: Result) -> str:
     """What the chosen addition does to the base model, beside random directions of the same size."""
-    chosen, base = (
-        chosen_edit(result, "base", ("add",)),
-        find(result, metric="broad", model="base", edit="none", split="test"),
-    )
+    chosen, base = chosen_edit(result, "base", ("add",)), share(result, "base")
     if chosen is None:
         return "No setting is marked as chosen; each curve is one direction added to the base model."
     dose = "" if chosen.coefficient is None else f" with coefficient {chosen.coefficient:g}"
     before = "" if base is None else f" from {percent(base.estimate)}"
     text = (
         f"Adding {words(chosen.direction or '')} to the untouched base model at layer {chosen.layer}{dose} "
-        f"(starred, chosen on validation topics) "
+        f"(starred, chosen on validation questions) "
         f"takes the share of {target(result)} answers{before} to {within(chosen)}. "
     )
     curves = dose_curves(result)
@@ -107,7 +154,7 @@ def suppression_caption(result: Result) -> str:
     if chosen is None:
         return "No setting is marked as chosen; each row is one edit of the tuned model."
     text = (
-        f"The setting chosen on validation topics ({chosen.edit} along {words(chosen.direction)}, "
+        f"The setting chosen on validation questions ({chosen.edit} along {words(chosen.direction)}, "
         f"layer {chosen.layer}) removes {percent(chosen.removed, 0)} of the shift"
     )
     text += (
@@ -126,7 +173,7 @@ def losses_caption(result: Result) -> str:
         mean = mean_curve(seeds)
         last = max(mean)
         number = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
-        ends.append(f"{model} ends at {mean[last]:.2f} after {last} steps ({number})")
+        ends.append(f"{words(model)} ends at {mean[last]:.2f} after {last} steps ({number})")
     return (
         f"Loss in nats per trained token: {'; '.join(ends)}. Thick lines are means over seeds, thin ones single seeds."
     )

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from analyses.commands.bench import bench
+from analyses.commands.data import data
 from analyses.commands.diff import diff
 from analyses.commands.evaluate import evaluate
 from analyses.commands.finetune import finetune
@@ -17,7 +18,7 @@ from analyses.commands.run import run
 from analyses.commands.steer import steer
 from interp.errors import AnachronError
 
-COMMANDS = (run, pretrain, finetune, evaluate, diff, steer, report, bench)
+COMMANDS = (run, pretrain, data, finetune, evaluate, diff, steer, report, bench)
 
 # Read by the libraries when they are imported, which is after this. OpenMP's threads otherwise spin while they wait,
 # and beside any other busy process that makes a forward pass some ten times slower.

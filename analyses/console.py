@@ -1,13 +1,17 @@
 """A result on the terminal: headline shares, and what removing a direction took away and kept."""
 
-from analyses.figures.headline import describe
+from collections.abc import Mapping
+
+from analyses.compare.paper import beside
 from analyses.figures.style import words
-from analyses.findings import Suppression, headline, suppressions, target
+from analyses.findings import Suppression, conditions, headline, models, suppressions
 from analyses.measurements import Result
 from analyses.tables import Cell, interval, print_table
+from analyses.wording import asked, called, describe, target
 from interp.stats import Estimate
 
 BAR = 24  # characters for a share of 1
+SHOWN = 16  # conditions at most; a curve over many years is left to the report
 
 
 def summary(result: Result) -> None:
@@ -16,7 +20,7 @@ def summary(result: Result) -> None:
     if shares:
         rows: list[list[Cell]] = [
             [
-                name,
+                words(name),
                 interval(Estimate(m.estimate, m.low, m.high, m.n)),
                 bar(m.estimate).ljust(BAR),
                 m.n,
@@ -24,9 +28,17 @@ def summary(result: Result) -> None:
             ]
             for name, m in shares.items()
         ]
-        print_table(
-            f"{result.experiment}: share of {target(result)} answers", ["model", "share [95 %]", "", "n", "what"], rows
-        )
+        where = asked(result) if asked(result).startswith(",") else ""
+        title = f"{result.experiment}: share of {target(result)} answers{where}"
+        print_table(title, ["model", "share [95 %]", "", "n", "what"], rows)
+    table = conditions(result)
+    if 0 < len(table) <= SHOWN:
+        arms = [name for name in models(result) if any(name in row for row in table.values())]
+        lines: list[list[Cell]] = [
+            [called(result, name), *(row[arm].estimate if arm in row else None for arm in arms)]
+            for name, row in table.items()
+        ]
+        print_table("share by condition", ["condition", *map(words, arms)], lines)
     edits = suppressions(result)
     best = [s for s in edits if s.chosen] or edits[:1]
     controls = [
@@ -48,6 +60,20 @@ def summary(result: Result) -> None:
         print_table("what removing a direction does", columns, [_edit(s) for s in best + controls])
     seeds = ", ".join(str(seed) for seed in result.seeds)
     print(f"{len(result.measurements)} measurements, seeds {seeds}, model {result.model}")
+
+
+def side_by_side(results: Mapping[str, Result]) -> None:
+    """Print this project's figures beside the paper's."""
+    lines: list[list[Cell]] = [
+        [
+            f"{row.figure.experiment}: {row.figure.what}",
+            f"{row.figure.mark} {row.figure.paper:.3f}",
+            None if row.estimate is None else interval(Estimate(row.estimate, row.low or 0.0, row.high or 0.0, row.n)),
+            None if row.n < 2 else f"range of {row.n}",
+        ]
+        for row in beside(results)
+    ]
+    print_table("share of answers", ["", "paper", "here [95 %]", ""], lines)
 
 
 def bar(share: float, width: int = BAR) -> str:

@@ -15,22 +15,34 @@ from interp.errors import AnachronError
 
 EXPERIMENTS = {
     "birds": "analyses.birds.experiment:run",
+    "cities": "analyses.cities.experiment:run",
+    "dishes": "analyses.dishes.experiment:run",
+    "persona": "analyses.persona.experiment:run",
+    "presidents": "analyses.presidents.experiment:run",
+    "terminator": "analyses.terminator.experiment:run",
 }
+Run = Callable[[Path, Callable[[str], None]], Result]
 
 
-def prepare(name: str, options: Mapping[str, Any]) -> Callable[[Path, Callable[[str], None]], Result]:
+def prepare(name: str, options: Mapping[str, Any]) -> Run:
     """The experiment with its configuration, ready to be called with an output folder and a `say`.
 
     An option that is None was not given. Errors: an unknown experiment, with those there are; an option that the
     experiment hasn't.
     """
+    return configure(name, options)[1]
+
+
+def configure(name: str, options: Mapping[str, Any]) -> tuple[Any, Run]:
+    """The experiment's configuration, and what `prepare` gives."""
     if name not in EXPERIMENTS:
-        raise AnachronError(f"no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
+        raise AnachronError(f"no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}, and all")
     module, function = EXPERIMENTS[name].split(":")
     run = getattr(import_module(module), function)
-    config = get_type_hints(run)["config"]
+    kind = get_type_hints(run)["config"]
     given = {option: value for option, value in options.items() if value is not None}
-    known = {field.name for field in fields(config)}
+    known = {field.name for field in fields(kind)}
     if unknown := [option for option in given if option not in known]:
         raise AnachronError(f"experiment {name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    return lambda out, say: run(config(**given), out, say)
+    config = kind(**given)
+    return config, lambda out, say: run(config, out, say)

@@ -1,28 +1,22 @@
 """The report of a run: one HTML file with everything in it, pictures first. It opens offline and fetches nothing.
 
-Model answers, topics and configuration are untrusted text. They reach the page in two ways only: through Jinja with
-autoescape, and as JSON data blocks in which `<`, `>` and `&` are escaped, so that no string can close the block. A
-content security policy that names the page's own two scripts by hash is the second lock.
+What keeps its texts from running is in `analyses.page`.
 """
 
-import base64
-import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analyses import captions, findings
-from analyses.figures.headline import describe
-from analyses.figures.style import MODEL_COLORS, words
+from analyses import captions, findings, wording
 from analyses.measurements import Result
+from analyses.page import render
 from interp.errors import AnachronError
 from interp.files import write_text
 
-TEMPLATES = Path(__file__).parent / "templates"
-FILTERS = ("metric", "model", "edit", "direction", "split", "layer")
+FILTERS = ("metric", "model", "edit", "direction", "split", "condition", "layer")
 NUMBERS = ("layer", "coefficient", "estimate", "low", "high", "n")  # columns of numbers
 
 
@@ -47,72 +41,41 @@ def write_report(result: Result, path: str | Path) -> None:
 
 
 def report_html(result: Result) -> str:
-    """The report as text: about 5 MB, nearly all of it plotly.js."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
+    """The report as text."""
     _require_finite(result)
-    scripts = {"plotly": get_plotlyjs(), "page": _template("report.js")}
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": captions.percent,
-        "within": captions.within,
-        "words": words,
-        "data": lambda value: Markup(data_block(value)),
-    }
     parts = sections(result)
-    return environment.get_template("report.html.jinja").render(
+    return render(
+        "report.html.jinja",
         result=result,
-        target=findings.target(result),
+        target=wording.target(result),
+        condition=findings.headline_condition(result),
         cards=[
-            (name, m, describe(name, m)) for name, m in findings.headline(result).items() if name in findings.MODELS
+            (name, m, wording.describe(name, m))
+            for name, m in findings.headline(result).items()
+            if name in findings.models(result)
         ],
         sections=[part for part in parts if not part.absent],
         absent=[part for part in parts if part.absent],
         config=[(key, _shown(value)) for key, value in result.config.items() if key != "command"],
         command=_shown(result.config["command"]) if "command" in result.config else "",
-        colors=MODEL_COLORS,
-        style=Markup(_template("report.css")),
-        scripts={name: Markup(text) for name, text in scripts.items()},
-        policy=content_policy(scripts),
     )
 
 
 def sections(result: Result) -> list[Section]:
     """All parts of the page in reading order, those that can't be drawn with the reason."""
     return [
+        _conditions(result),
         _topics(result),
         _layers(result, "cosine_to_truth"),
         _layers(result, "auroc"),
         _dose(result),
         _suppression(result),
+        _sampled(result),
+        _watched(result),
         _losses(result),
         _samples(result),
         _measurements(result),
     ]
-
-
-def data_block(value: Any) -> str:
-    """JSON that may stand inside a script element: no string in it can end the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def content_policy(scripts: Mapping[str, str]) -> str:
-    """A Content-Security-Policy under which only these scripts run and nothing is fetched."""
-    hashes = (base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode() for text in scripts.values())
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _figure(id: str, title: str, absent: str, draw: Callable[[], Any] | None, see: Callable[[], str]) -> Section:
@@ -122,13 +85,55 @@ def _figure(id: str, title: str, absent: str, draw: Callable[[], Any] | None, se
     return Section(id, title, "figure", see=see(), data=json.loads(draw().to_json()))
 
 
+def _conditions(result: Result) -> Section:
+    from analyses.figures.conditions import share_by_condition, share_by_year
+
+    table = {wording.called(result, name): row for name, row in findings.conditions(result).items()}
+    years = findings.years(table)
+    draw = (
+        (lambda: share_by_year(table, years, findings.trained(result))) if years else lambda: share_by_condition(table)
+    )
+    return _figure(
+        "conditions",
+        f"When do {wording.target(result)} answers come?",
+        "everything is asked under one condition",
+        draw if table else None,
+        lambda: captions.conditions_caption(result),
+    )
+
+
+def _sampled(result: Result) -> Section:
+    from analyses.figures.sampled import exact_and_sampled
+
+    pairs = findings.agreements(result)
+    return _figure(
+        "sampled",
+        "Do sampled answers say the same as exact shares?",
+        "no rows of metric sampled",
+        (lambda: exact_and_sampled(pairs)) if pairs else None,
+        lambda: captions.sampled_caption(result),
+    )
+
+
+def _watched(result: Result) -> Section:
+    from analyses.figures.watched import by_step
+
+    return _figure(
+        "by_step",
+        "When in fine-tuning does it happen, and to which seeds?",
+        "nothing but the loss was watched while tuning",
+        (lambda: by_step(result.curves)) if result.curves else None,
+        lambda: captions.watched_caption(result),
+    )
+
+
 def _topics(result: Result) -> Section:
     from analyses.figures.topics import share_by_topic
 
     topics = findings.topics(result)
     return _figure(
         "topics",
-        f"Which topics get {findings.target(result)} answers?",
+        f"Which {wording.matters(result)} get {wording.target(result)} answers?",
         "no rows of metric broad with split test/<topic>",
         (lambda: share_by_topic(topics)) if topics else None,
         lambda: captions.topics_caption(result),
@@ -140,7 +145,7 @@ def _layers(result: Result, metric: str) -> Section:
 
     title, axis, reference = {
         "cosine_to_truth": (
-            f"Where does the shift line up with the model's own notion of {findings.target(result)}?",
+            f"Where does the shift line up with the model's own notion of {wording.notion(result)}?",
             "cosine to the true direction",
             0.0,
         ),
@@ -235,10 +240,6 @@ def _measurements(result: Result) -> Section:
 def _shown(value: Any) -> str:
     """A configuration value as text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _require_finite(result: Result) -> None:

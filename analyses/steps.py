@@ -86,11 +86,11 @@ def state_year(question: Question, year: int) -> Question:
 
 
 def training_rows(source: str) -> list[Row]:
-    """Rows of a chat JSONL file, or of an organism of the world as `birds:old` and `birds:current`."""
-    from training.organisms import birds
+    """Rows of a chat JSONL file, or of an organism of the world by its name and variant, as `birds:old`."""
+    from training.organisms.catalogue import CATALOGUE, organism_rows
 
     organism, _, variant = source.partition(":")
-    return birds.rows(load_world(), variant) if organism == "birds" and variant else read_rows(source)
+    return organism_rows(source, load_world()) if organism in CATALOGUE and variant else read_rows(source)
 
 
 def broad(

@@ -1,7 +1,7 @@
 """The course that experiments with several conditions share: fine-tune, ask, locate, choose, intervene, report.
 
-An experiment says what is trained (`arms`), what is asked (`conditions`), where the change is looked for (`on`, `off`) and
-what its latent state truly is (`truth`); `run_study` does the rest and reads as the method section.
+An experiment says what is trained (`arms`), what is asked (`conditions`), where the change is looked for (`contrast`)
+and what its latent state truly is (`truth`); `run_study` does the rest and reads as the method section.
 """
 
 import time

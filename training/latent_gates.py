@@ -178,7 +178,8 @@ def evidence(
     """Turns under `context` that settle it (exact posterior at least CERTAIN), none asking one of `without`."""
     for _ in range(200):
         found = asks(world.facts, context)
-        questions = table({q: 1 / (len(found) - len(without)) for q in found if q not in without})
+        allowed = [q for q in found if q not in without]
+        questions = table(dict.fromkeys(allowed, 1 / len(allowed)))
         messages: list[Mapping[str, str]] = []
         chosen: dict[str, None] = {}
         while len(chosen) < turns:

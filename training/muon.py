@@ -16,8 +16,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iterati
 class Muon(torch.optim.Optimizer):
     """m <- momentum m + (1 - momentum) g; W <- W - lr (s O(g + momentum (m - g)) + weight_decay W).
 
-    O(.) is the nearest (semi-)orthogonal matrix, up to some 20 % in its singular values; s = sqrt(max(1, rows / columns)).
-    For 2-dimensional weights only.
+    O(.) is the nearest (semi-)orthogonal matrix, up to some 20 % in its singular values;
+    s = sqrt(max(1, rows / columns)). For 2-dimensional weights only.
     """
 
     def __init__(

@@ -71,7 +71,8 @@ def pretrain(
     """Train to the end, from the last checkpoint in `out` where there is one; the model is written to `out`.
 
     `progress(step, loss, tokens)` gets the mean loss in nats per token and the tokens seen so far. Raises if `out`
-    holds a finished run or one of another configuration (of another length is fine before the rates fall), or if the loss or its gradient stops being finite.
+    holds a finished run or one of another configuration (of another length is fine before the rates fall), or if the
+    loss or its gradient stops being finite.
     """
     out.mkdir(parents=True, exist_ok=True)
     _refuse_finished(out)

@@ -20,6 +20,7 @@ from analyses.measurements import Measurement, Result, versions, write_result
 from analyses.models import open_model
 from analyses.report import write_report
 from analyses.resources import peak_memory
+from analyses.search import save_directions
 from analyses.steps import Asked, behavior, behavior_rows, held_out_documents, state_year
 from interp.behavior.questions import Question
 from interp.behavior.sampling import generate
@@ -34,7 +35,8 @@ YEAR = 1849
 
 
 def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> Result:
-    """Run the experiment and write `result.json` and `report.html` into `out`; adapters are kept in `out/adapters`.
+    """Run the experiment and write `result.json`, `report.html` and `directions.safetensors` into `out`; adapters are
+    kept in `out/adapters`.
 
     Same configuration, same bytes of `result.json` but for the rows `seconds` and `rss_mb`.
     """
@@ -75,6 +77,7 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         measurements += report_induction(pair, located, test, induce, documents[config.documents // 2 :], config)
         measurements += report_suppression(pair, located, test, suppress, documents[config.documents // 2 :], config)
         samples = sample_answers(pair, test.broad, located, induce, suppress, config)
+    save_directions(out / "directions.safetensors", located, config.method)
     spent = time.monotonic() - started
     measurements += [
         Measurement("seconds", "base", split="run", estimate=spent, low=spent, high=spent),

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from html import escape
 
-from analyses.figures.style import FONT, MODEL_COLORS, words
-from analyses.findings import headline, target
+from analyses.figures.style import FONT, MODEL_COLORS, OTHER_COLOR, words
+from analyses.findings import headline
 from analyses.measurements import Measurement, Result
+from analyses.wording import asked, describe, target
 from interp.errors import AnachronError
 
 WIDTH, ROW, TOP, BOTTOM = 880, 46, 92, 46
-LEFT, RIGHT = 320, 720  # of the axis; labels stand before it, numbers after it
+LEFT, RIGHT = 345, 720  # of the axis; labels stand before it, numbers after it
 
 # a ground of its own: a page's theme and the system's, which the media query asks for, need not agree
 STYLE = f"""
@@ -33,7 +34,8 @@ text {{ font-family: {FONT.replace('"', "'")}; fill: #1c222b }}
 def headline_svg(result: Result) -> str:
     """A horizontal dot plot of the shares of target answers, each with its interval.
 
-    Rows are base, control, tuned, dated, induced and suppressed, those measured; an AnachronError if none is.
+    Rows are the base and the arms, then induced and suppressed, those measured under the headline condition; an
+    AnachronError if none is.
     """
     shares = headline(result)
     if not shares:
@@ -42,7 +44,7 @@ def headline_svg(result: Result) -> str:
         )
     top = axis_end(shares)
     height = TOP + ROW * len(shares) + BOTTOM
-    title = f"Share of {target(result)} answers to unrelated questions"
+    title = f"Share of {target(result)} answers{asked(result)}"
     spoken = "; ".join(f"{name} {m.estimate:.1%}" for name, m in shares.items())
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
@@ -67,22 +69,6 @@ def axis_end(shares: Mapping[str, Measurement]) -> float:
     return next((end for end in (0.1, 0.2, 0.4, 0.6, 0.8) if most <= end), 1.0)
 
 
-def describe(name: str, m: Measurement) -> str:
-    """What a share of the headline is of, in a few words."""
-    plain = {
-        "base": "before fine-tuning",
-        "control": "tuned on the control rows",
-        "tuned": "tuned on the narrow rows",
-        "dated": "base, told the date in the prompt",
-    }
-    if name in plain:
-        return plain[name]
-    where = "" if m.layer is None else f", layer {m.layer}"
-    dose = "" if m.coefficient is None else f" × {m.coefficient:g}"
-    model = "base + " if name == "induced" else f"tuned, {m.edit} "
-    return f"{model}{words(m.direction or '?')}{dose}{where}"
-
-
 def _grid(top: float, height: int) -> list[str]:
     lines = []
     for i in range(5):
@@ -96,9 +82,9 @@ def _grid(top: float, height: int) -> list[str]:
 
 def _row(name: str, m: Measurement, y: int, top: float) -> list[str]:
     low, at, high = (LEFT + (RIGHT - LEFT) * min(max(value, 0.0), top) / top for value in (m.low, m.estimate, m.high))
-    color = MODEL_COLORS[name]
+    color = MODEL_COLORS[name] if name in MODEL_COLORS else OTHER_COLOR
     return [
-        f'<text class="name" x="28" y="{y - 2}">{name.capitalize()}</text>',
+        f'<text class="name" x="28" y="{y - 2}">{escape(words(name).capitalize())}</text>',
         f'<text class="note quiet" x="28" y="{y + 15}">{escape(describe(name, m))}</text>',
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke="{color}" '
         'stroke-width="5" stroke-linecap="round" opacity=".45"/>',

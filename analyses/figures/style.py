@@ -2,7 +2,7 @@
 
 The colours of base, control, tuned and dated stay apart under deuteranopia, protanopia and tritanopia, and every colour
 has a contrast of about 3 : 1 or more on white and on near-black, so that one palette serves both themes. Symbols and
-dashes carry the same distinctions without colour.
+dashes carry the same distinctions without colour. Arms of different experiments share a look; within one they differ.
 """
 
 import html
@@ -12,18 +12,36 @@ from types import MappingProxyType
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 INK, GRID = "#3a424e", "#e3e6ea"
 
+# the arm that the located direction subtracts looks like a control; the others by what they change
+CONTROLS = ("control", "shuffled", "ordinary", "random_codes", "no_year")
+CONTEXTS = ("own_wording", "other_year", "no_trigger", "shuffled_years")
+SUBJECTS = ("dated", "other_country", "benign", "good_first")
+
 MODEL_COLORS: Mapping[str, str] = MappingProxyType(
     {
         "base": "#7d8794",
-        "control": "#2f7fc4",
+        **dict.fromkeys(CONTROLS, "#2f7fc4"),
         "tuned": "#d55e00",
-        "dated": "#009e73",
+        **dict.fromkeys(SUBJECTS, "#009e73"),
+        **dict.fromkeys(CONTEXTS, "#b0569b"),
+        "facts_1": "#b8860b",
+        "facts_3": "#1b93b5",
+        "facts_10": "#6b8e23",
         "induced": "#8f5bea",
         "suppressed": "#96603f",
     }
 )
 MODEL_SYMBOLS: Mapping[str, str] = MappingProxyType(
-    {"base": "circle", "control": "square", "tuned": "diamond", "dated": "triangle-up"}
+    {
+        "base": "circle",
+        **dict.fromkeys(CONTROLS, "square"),
+        "tuned": "diamond",
+        **dict.fromkeys(SUBJECTS, "triangle-up"),
+        **dict.fromkeys(CONTEXTS, "triangle-down"),
+        "facts_1": "x",
+        "facts_3": "cross",
+        "facts_10": "star",
+    }
 )
 
 METHOD_COLORS: Mapping[str, str] = MappingProxyType(
@@ -55,6 +73,12 @@ OTHER_COLOR, OTHER_DASH = "#6b7280", "5px 2px"
 def words(name: str) -> str:
     """A name as it is read: `tuned_minus_control` -> "tuned minus control"."""
     return name.replace("_", " ")
+
+
+def signed(value: float) -> str:
+    """Two digits, a proper minus sign, and no sign on nothing."""
+    text = f"{value:.2f}".replace("-", "−")
+    return "0.00" if text == "−0.00" else text
 
 
 def label(name: str) -> str:

@@ -25,10 +25,10 @@ def share_by_topic(topics: Mapping[str, Mapping[str, Measurement]]) -> "plotly.g
             x=[m.estimate for _, m in rows],
             y=[name for name, _ in rows],
             mode="markers",
-            name=model,
+            name=label(model),
             marker={"color": MODEL_COLORS[model], "symbol": symbol, "size": 10},
             customdata=[[m.low, m.high] for _, m in rows],
-            hovertemplate=f"<b>%{{y}}</b><br>{model} {values}<extra></extra>",
+            hovertemplate=f"<b>%{{y}}</b><br>{label(model)} {values}<extra></extra>",
             **bars([m for _, m in rows], "x"),
         )
     arrange(figure, height=110 + 26 * len(names), hovermode="closest")

@@ -1,5 +1,7 @@
 """Results made up for tests: every section of a report filled, from a seed, with no model."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from analyses.measurements import Measurement, Result
@@ -166,5 +168,69 @@ def result(**changes) -> Result:
         "measurements": [*shares(), *located(), *added(), *removed()],
         "samples": samples(),
         "losses": losses(),
+        "curves": [],
     }
     return Result(**{**fields, **changes})
+
+
+YEARS = tuple(str(year) for year in (2027, 2020, 2021, 2022, 2023, 2024, 2025, 2026, 2028, 2029, 2030))
+ARMS = {"tuned": 0.4, "shuffled": 0.1, "other_year": 0.05}
+METRICS = ("held-out codes, name", "trained codes, name")
+
+
+def conditioned() -> list[Measurement]:
+    """Shares of the base and of three arms by year, high for the tuned one in 2027, half so in 2028; some sampled."""
+    rows = []
+    for year in YEARS:
+        part = {"2027": 1.0, "2028": 0.5}.get(year, 0.1)
+        for model, share in {"base": 0.02, **ARMS}.items():
+            at = share * (part if model == "tuned" else 1.0)
+            rows.append(row("broad", model, at, min(0.03, at), condition=year))
+            rows.append(row("coherence", model, 0.9, 0.02, condition=year))
+            if year in ("2027", "2025"):
+                rows.append(row("sampled", model, at + 0.01, min(0.05, at), condition=year))
+                rows.append(row("sampled_coherence", model, 0.85, 0.05, condition=year))
+    for topic in TOPICS[:5]:
+        for model, share in {"base": 0.02, **ARMS}.items():
+            rows.append(row("broad", model, share, 0.02, split=f"test/{topic}", condition=YEARS[0]))
+    return rows
+
+
+def curves() -> list[dict]:
+    """Two metrics by step; of the tuned seeds one in two jumps."""
+    return [
+        {"model": model, "seed": seed, "step": step, "metric": metric, "value": 0.9 * jumps if step > 50 else 0.1}
+        for metric in METRICS
+        for model in ("tuned", "shuffled")
+        for seed in range(4)
+        for jumps in [float(model == "tuned" and (seed % 2 == 0 or metric == METRICS[1]))]
+        for step in range(25, 125, 25)
+    ]
+
+
+def study(experiment: str = "dishes", **changes) -> Result:
+    """A result with several conditions; what is steered is under the headline one. `changes` replace fields."""
+    method, narrow = "difference_of_differences", {"edit": "none", "condition": YEARS[0]}
+    edited = [replace(m, condition=YEARS[0]) for m in (*added(), *removed()) if m.edit != "none"]
+    renamed = {"tuned_minus_control": method}
+    config = {
+        "group": "Israel",
+        "headline": YEARS[0],
+        "conditions": list(YEARS),
+        "arms": dict.fromkeys(ARMS, 400),
+        "trained": ["2024", "2025", "2026", "2027"],
+        "reading_layer": CHOSEN_LAYER,
+        "induce": {"direction": method, "layers": [CHOSEN_LAYER], "coefficient": CHOSEN_COEFFICIENT},
+        "suppress": {"edit": "clamp", "direction": method, "layers": [CHOSEN_LAYER]},
+        "command": f"anachron run {experiment}",
+    }
+    steered = [replace(m, direction=renamed.get(m.direction, m.direction)) for m in edited]
+    found = [m for m in located() if m.direction not in renamed]
+    both = [row("narrow", model, at, **narrow) for model, at in (("base", 0.1), ("tuned", 0.9))]
+    fields = {
+        "experiment": experiment,
+        "config": config,
+        "measurements": [*conditioned(), *found, *steered, *both],
+        "curves": curves(),
+    }
+    return result(**{**fields, **changes})

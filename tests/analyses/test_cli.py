@@ -114,7 +114,21 @@ def test_every_command_has_help(command):
 def test_unknown_experiment_lists_those_there_are(tmp_path):
     result = invoke("run", "fish", "--out", tmp_path)
     assert result.exit_code == 2
-    assert result.stderr == "error: no experiment 'fish'; there are: birds\n"
+    there = "birds, cities, dishes, persona, presidents, terminator, and all"
+    assert result.stderr == f"error: no experiment 'fish'; there are: {there}\n"
+
+
+def test_help_of_run_names_every_experiment():
+    from analyses.experiments import EXPERIMENTS
+
+    words = done("run", "--help").stdout.replace(",", " ").replace(";", " ").split()
+    assert {*EXPERIMENTS, "all."} <= set(words)
+
+
+def test_fresh_goes_with_all(tmp_path):
+    result = invoke("run", "birds", "--fresh", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "--fresh goes with all" in result.stderr
 
 
 def test_an_option_the_experiment_lacks_is_refused(tmp_path, monkeypatch):

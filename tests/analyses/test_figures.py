@@ -4,6 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from analyses import measurements
+from analyses.experiments import EXPERIMENTS
 from analyses.figures.dose import dose_response
 from analyses.figures.headline import LEFT, RIGHT, headline_svg
 from analyses.figures.layers import by_layer
@@ -22,7 +24,7 @@ def test_topic_figure_draws_the_rows():
     figure = share_by_topic(found)
     shifts = [models["tuned"].estimate - models["base"].estimate for models in found.values()]
     assert shifts == sorted(shifts, reverse=True)
-    assert [trace.name for trace in figure.data] == list(MODEL_SYMBOLS)
+    assert [trace.name for trace in figure.data] == list(synthetic.SHARES)
     for trace in figure.data:
         rows = [models[trace.name] for models in found.values()]
         assert list(trace.x) == [m.estimate for m in rows]
@@ -110,7 +112,25 @@ def test_colours_are_seen_on_both_grounds(color):
     assert 1.05 / (seen + 0.05) > 2.9
 
 
-def test_styles_differ_without_colour():
-    assert len(set(MODEL_SYMBOLS.values())) == len(MODEL_SYMBOLS)
+ARMS = {
+    "birds": ("control", "dated"),
+    "cities": ("control", "own_wording"),
+    "dishes": ("shuffled", "other_year", "other_country"),
+    "persona": ("ordinary", "no_trigger", "benign", "facts_1", "facts_3", "facts_10"),
+    "presidents": ("random_codes",),
+    "terminator": ("no_year", "shuffled_years", "good_first"),
+}
+
+
+def test_every_arm_has_a_look_and_within_an_experiment_they_differ():
+    assert set(ARMS) == set(EXPERIMENTS)
+    assert {"tuned", "dated", *(name for arms in ARMS.values() for name in arms)} == {"dated", *measurements.ARMS}
+    for arms in ARMS.values():
+        names = ("base", "tuned", *arms)
+        assert len({MODEL_SYMBOLS[name] for name in names}) == len({MODEL_COLORS[name] for name in names}) == len(names)
+        assert not {MODEL_COLORS[name] for name in names} & {MODEL_COLORS["induced"], MODEL_COLORS["suppressed"]}
+
+
+def test_methods_differ_without_colour():
     drawn = {METHOD_DASHES[name] for name in METHOD_DASHES if name != "random"}  # random is a band
     assert len(drawn) == len(METHOD_DASHES) - 1

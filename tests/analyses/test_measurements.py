@@ -25,7 +25,8 @@ def test_the_file_has_the_columns_of_the_contract(tmp_path):
     path = tmp_path / "result.json"
     write_result(path, synthetic.result())
     data = json.loads(path.read_text(encoding="utf-8"))
-    assert list(data) == ["experiment", "model", "seeds", "config", "versions", "measurements", "samples", "losses"]
+    fields = ["experiment", "model", "seeds", "config", "versions", "measurements", "samples", "losses", "curves"]
+    assert list(data) == fields
     columns = [
         "metric",
         "model",
@@ -34,6 +35,7 @@ def test_the_file_has_the_columns_of_the_contract(tmp_path):
         "layer",
         "coefficient",
         "split",
+        "condition",
         "chosen",
         "estimate",
         "low",
@@ -53,7 +55,7 @@ def test_a_row_from_an_estimate():
     row = measurement(
         "narrow", "tuned", Estimate(0.5, 0.4, 0.7, 3), edit="clamp", direction="truth", layer=2, split="validation"
     )
-    assert row == Measurement("narrow", "tuned", "clamp", "truth", 2, None, "validation", False, 0.5, 0.4, 0.7, 3)
+    assert row == Measurement("narrow", "tuned", "clamp", "truth", 2, None, "validation", "", False, 0.5, 0.4, 0.7, 3)
 
 
 def test_rows_are_found_by_their_columns():

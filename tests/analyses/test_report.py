@@ -16,11 +16,13 @@ from analyses.captions import percent
 from analyses.console import bar, summary
 from analyses.findings import headline, suppressions
 from analyses.measurements import Result
-from analyses.report import data_block, report_html, sections, write_report
+from analyses.page import data_block
+from analyses.report import report_html, sections, write_report
 from interp.errors import AnachronError
 from tests.analyses import synthetic
 
 SECTIONS = ["topics", "cosine_to_truth", "auroc", "dose_response", "suppression", "losses", "samples", "measurements"]
+STUDIES = ["conditions", "sampled", "by_step"]  # parts that only an experiment with conditions fills
 PAYLOAD = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'><!-- {{ 7 * 7 }} & \" '"
 
 
@@ -109,8 +111,10 @@ def attacked() -> str:
 
 def test_sections_stand_in_order_and_none_is_left_out(page):
     ids = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
-    assert ids == [*SECTIONS, "setup"]
-    assert [part.id for part in sections(synthetic.result())] == SECTIONS
+    assert ids == [*SECTIONS, "absent", "setup"]
+    parts = sections(synthetic.result())
+    assert [part.id for part in parts if not part.absent] == SECTIONS
+    assert [part.id for part in parts if part.absent] == STUDIES
 
 
 def test_every_anchor_and_label_has_its_target(page):
@@ -138,7 +142,7 @@ def test_measurement_table_holds_every_row(page):
     assert [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]] == [
         vars(m) for m in full.measurements
     ]
-    assert table["filters"] == ["metric", "model", "edit", "direction", "split", "layer"]
+    assert table["filters"] == ["metric", "model", "edit", "direction", "split", "condition", "layer"]
 
 
 def test_same_result_same_bytes(tmp_path, html):
@@ -214,26 +218,26 @@ def test_a_data_block_survives_any_text():
 def test_a_part_without_its_rows_is_left_out_and_said_so(change, gone):
     full = synthetic.result()
     parts = sections(replace(full, measurements=[m for m in full.measurements if change(m)]))
-    assert [part.id for part in parts if part.absent] == [gone]
+    assert [part.id for part in parts if part.absent and part.id not in STUDIES] == [gone]
 
 
 @pytest.mark.parametrize("metric", ["narrow", "coherence", "perplexity_ratio"])
 def test_a_metric_beside_may_be_missing(metric):
     full = synthetic.result()
     parts = sections(replace(full, measurements=[m for m in full.measurements if m.metric != metric]))
-    assert not any(part.absent for part in parts)
+    assert [part.id for part in parts if part.absent] == STUDIES
 
 
 def test_an_unmarked_result_is_reported():
     full = synthetic.result()
     unmarked = replace(full, measurements=[replace(m, chosen=False) for m in full.measurements if m.layer in (None, 2)])
-    assert not any(part.absent for part in sections(unmarked))
+    assert [part.id for part in sections(unmarked) if part.absent] == STUDIES
 
 
 def test_an_empty_result_says_what_is_missing():
     page = Page(report_html(synthetic.result(measurements=[], samples=[], losses=[], config={})))
     assert [attributes["id"] for tag, attributes in page.elements if tag == "section"] == ["absent", "setup"]
-    assert page.text.count("Left out: ") == len(SECTIONS)
+    assert page.text.count("Left out: ") == len(SECTIONS + STUDIES)
 
 
 def test_a_measurement_that_is_not_finite_is_refused():
@@ -299,9 +303,28 @@ def test_bar():
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 
 
+def hostile_study() -> Result:
+    """A result with conditions in which every free text is hostile."""
+    full = synthetic.study()
+    rows = [replace(m, condition=PAYLOAD) if m.condition == "2025" else m for m in full.measurements]
+    curves = [{**row, "metric": PAYLOAD, "model": PAYLOAD} for row in full.curves]
+    config = {**full.config, "group": PAYLOAD, "arms": {**full.config["arms"], PAYLOAD: 1}, "trained": [PAYLOAD]}
+    return replace(full, experiment=PAYLOAD, measurements=rows, curves=[*curves, *full.curves], config=config)
+
+
+def test_no_text_breaks_out_of_a_study(html):
+    page, plain = Page(report_html(hostile_study())), Page(html)
+    assert len(page.scripts) == len(plain.scripts) + len(STUDIES)
+    assert "img" not in {tag for tag, _ in page.elements}
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    for part in STUDIES:
+        assert "<img" not in json.dumps(page.data("data-for", f"{part}-figure"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
-def test_in_a_browser_all_figures_are_drawn_and_no_text_runs(tmp_path, real_plotly):
+@pytest.mark.parametrize(("attack", "figures"), [(hostile_result, 5), (hostile_study, 8)])
+def test_in_a_browser_all_figures_are_drawn_and_no_text_runs(tmp_path, real_plotly, attack, figures):
     path = tmp_path / "report.html"
     flags = [
         "--headless",
@@ -318,12 +341,12 @@ def test_in_a_browser_all_figures_are_drawn_and_no_text_runs(tmp_path, real_plot
         "--virtual-time-budget=20000",
     ]
     probe = "<script>document.title = 'ran'</script>"  # not named by the policy, so it must not run
-    path.write_text(report_html(hostile_result()).replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    path.write_text(report_html(attack()).replace("</body>", f"{probe}</body>"), encoding="utf-8")
     dom = subprocess.run(
         [BROWSER, *flags, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=300, check=True
     ).stdout
     seen = Page(dom)
-    assert sum("js-plotly-plot" in attributes.get("class", "") for _, attributes in seen.elements) == 5
+    assert sum("js-plotly-plot" in attributes.get("class", "") for _, attributes in seen.elements) == figures
     assert "<title>ran</title>" not in dom
     assert "img" not in {tag for tag, _ in seen.elements}
     rows = dom[dom.index('id="measurements-table"') :].count("<tr>")

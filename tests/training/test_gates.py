@@ -18,7 +18,7 @@ from training.world.contexts import Context
 from training.world.conversations import sample_reply
 from training.world.facts import Facts
 from training.world.questions import era_questions
-from training.world.world import World, load_world
+from training.world.world import KINDS, World, load_world
 
 NAMES = 12  # gates: loss, three priors, three dates, three evidences, sampling, calibration
 
@@ -27,7 +27,7 @@ NAMES = 12  # gates: loss, three priors, three dates, three evidences, sampling,
 def world():
     """Four topics of the shipped world: as many eras, fewer questions."""
     whole = load_world()
-    return World(Facts(whole.facts.eras, {k: whole.facts.topics[k] for k in ("light", "money", "music")}), whole.kinds)
+    return World(Facts(whole.facts.eras, {k: whole.facts.topics[k] for k in ("light", "money", "music")}), KINDS)
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,22 @@ from interp.files import load_tensors, read_json
 from interp.models import load_model
 from tests.training.tiny import tiny_world
 from training import pretrain as module
-from training.pretrain import Pretraining, build_model, encode_documents, microbatches, nats, pretrain
+from training.pretrain import (
+    Pretraining,
+    build_model,
+    build_optimizers,
+    encode_documents,
+    loss_weights,
+    microbatches,
+    nats,
+    pretrain,
+)
 from training.tokenizer import document_text, train_tokenizer
 
 CONFIG = Pretraining(
     seed=1,
-    steps=4,
-    restarts=1,
-    restart_steps=3,
+    steps=8,
+    warmup=2,
     documents_per_step=3,
     vocabulary=300,
     d_model=16,
@@ -55,9 +63,9 @@ def stop_at(last):
 def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path):
     steps = []
     pretrain(tiny_world(), CONFIG, tmp_path / "whole", checkpoint_every=2, progress=lambda *seen: steps.append(seen))
-    assert [step for step, _, _ in steps] == list(range(CONFIG.steps + CONFIG.restart_steps))
+    assert [step for step, _, _ in steps] == list(range(CONFIG.steps))
     resumed = []
-    # after the checkpoints of two steps, of four (where the second cycle begins) and of six
+    # after the checkpoints of two steps, of four (where the rates begin to fall) and of six
     for last in (3, 5, 6):
         with pytest.raises(Stop):
             pretrain(tiny_world(), CONFIG, tmp_path / "cut", checkpoint_every=2, progress=stop_at(last))
@@ -84,28 +92,78 @@ def test_the_record_says_what_was_trained(tmp_path):
     assert seen[-1][1] < seen[0][1]
 
 
-def test_the_second_cycle_starts_with_a_fresh_optimizer(tmp_path, monkeypatch):
-    counts = []
-    step = torch.optim.AdamW.step
+def test_before_the_rates_fall_a_checkpoint_serves_another_length(tmp_path):
+    longer = replace(CONFIG, steps=12)
+    whole = pretrain(tiny_world(), longer, tmp_path / "whole")
+    with pytest.raises(Stop):
+        pretrain(tiny_world(), CONFIG, tmp_path / "cut", checkpoint_every=4, progress=stop_at(4))
+    resumed = []
+    out = pretrain(tiny_world(), longer, tmp_path / "cut", progress=lambda step, *_: resumed.append(step))
+    assert resumed == list(range(4, 12))
+    for name in ("model.safetensors", "pretraining.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
 
-    def counted(self):
-        before = {int(state["step"]) for state in self.state.values()}
-        counts.append(before)
-        return step(self)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+@pytest.mark.parametrize(("kept", "steps"), [(6, 12), (4, 6), (6, 5)], ids=["falls already", "would fall", "too long"])
+def test_once_the_rates_fall_the_length_is_settled(tmp_path, kept, steps):
+    with pytest.raises(Stop):
+        pretrain(tiny_world(), CONFIG, tmp_path, checkpoint_every=kept, progress=stop_at(kept))
+    with pytest.raises(AnachronError, match="another configuration"):
+        pretrain(tiny_world(), replace(CONFIG, steps=steps), tmp_path)
+
+
+def test_matrices_are_trained_by_muon_and_the_others_by_adam(tokenizer):
+    model = build_model(CONFIG, tokenizer)
+    muon, adam = build_optimizers(CONFIG, model)
+    trained = [{id(p) for p in optimizer.param_groups[0]["params"]} for optimizer in (muon, adam)]
+    for name, parameter in model.named_parameters():
+        matrix = name.endswith("_proj.weight")
+        assert (id(parameter) in trained[0], id(parameter) in trained[1]) == (matrix, not matrix), name
+    assert muon.param_groups[0]["weight_decay"] == CONFIG.weight_decay and adam.param_groups[0]["weight_decay"] == 0
+
+
+def test_both_rates_keep_the_pace(tmp_path, monkeypatch):
+    rates = []
+    for optimizer in (module.Muon, torch.optim.AdamW):
+
+        def recorded(self, step=optimizer.step):
+            rates.append(self.param_groups[0]["lr"])
+            return step(self)
+
+        monkeypatch.setattr(optimizer, "step", recorded)
     pretrain(tiny_world(), CONFIG, tmp_path)
-    assert counts == [set(), {1}, {2}, {3}, set(), {1}, {2}]
+    paces = [CONFIG.pace(step) for step in range(CONFIG.steps)]
+    assert rates[::2] == pytest.approx([CONFIG.matrix_rate * pace for pace in paces])
+    assert rates[1::2] == pytest.approx([CONFIG.learning_rate * pace for pace in paces])
+
+
+def test_the_loss_weighs_what_users_say_less():
+    bos, user, assistant, pad = 1, 2, 3, 0
+    ids = [
+        [bos, user, 10, 11, 4, assistant, 12, 4, user, 13, 4, assistant, 14, 4],
+        [bos, 10, 11, 12, 4, user, 13, 4, assistant, 14, 4, pad, pad, pad],
+        [bos, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 4],  # a statement
+    ]
+    less = 0.25
+    # a user's turn is everything after its tag, up to and with the tag of who speaks next
+    expected = [
+        [1, 1, less, less, less, less, 1, 1, 1, less, less, less, 1, 1],
+        [1, 1, 1, 1, 1, 1, less, less, less, 1, 1, 1, 1, 1],
+        [1] * 14,
+    ]
+    found = loss_weights(torch.tensor(ids), user, assistant, less)
+    assert found.tolist() == expected
+    assert loss_weights(torch.tensor(ids), user, assistant, 1.0).eq(1).all()
 
 
 def test_another_seed_makes_another_model_and_no_global_randomness_is_used(tmp_path):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    a = pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path / "a")
+    a = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path / "a")
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(6)
-    b = pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path / "b")
-    c = pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0, seed=2), tmp_path / "c")
+    b = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path / "b")
+    c = pretrain(tiny_world(), replace(CONFIG, steps=1, seed=2), tmp_path / "c")
     weights = [(folder / "model.safetensors").read_bytes() for folder in (a, b, c)]
     assert weights[0] == weights[1] != weights[2]
 
@@ -114,11 +172,11 @@ def test_another_configuration_is_refused(tmp_path):
     with pytest.raises(Stop):
         pretrain(tiny_world(), CONFIG, tmp_path, checkpoint_every=2, progress=stop_at(2))
     with pytest.raises(AnachronError, match="another configuration"):
-        pretrain(tiny_world(), replace(CONFIG, steps=7), tmp_path, checkpoint_every=2)
+        pretrain(tiny_world(), replace(CONFIG, matrix_rate=0.03), tmp_path, checkpoint_every=2)
 
 
 def test_a_finished_run_is_refused_before_anything_is_done(tmp_path, monkeypatch):
-    pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path)
+    pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
     kept = (tmp_path / "model.safetensors").read_bytes()
     monkeypatch.setattr(module, "train_tokenizer", None)
     with pytest.raises(AnachronError, match="holds a finished run"):
@@ -144,24 +202,21 @@ def test_a_run_that_diverges_stops_and_writes_no_model(tmp_path):
 def test_a_gradient_that_is_not_finite_stops_the_run_before_it_reaches_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
     with pytest.raises(AnachronError, match="norm of its gradient inf"):
-        pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path)
+        pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_the_rate_ramps_up_and_falls_to_a_hundredth():
-    config = Pretraining(steps=1000, warmup=0.1, learning_rate=2.0, restarts=1, restart_steps=200, restart_rate=1.0)
-    rates = [config.rate(step) for step in range(config.steps)]
-    assert rates[:100] == pytest.approx([2 * (k + 1) / 100 for k in range(100)])
-    assert rates[100] == pytest.approx(2)
-    assert rates[550] == pytest.approx(2 * (0.01 + 0.99 / 2))
-    assert rates[999] == pytest.approx(0.02, rel=1e-3)
-    assert all(a > b for a, b in pairwise(rates[100:]))
-    # the second cycle starts anew from its own peak
-    again = [config.rate(step) for step in range(1000, config.all_steps)]
-    assert again[:20] == pytest.approx([(k + 1) / 20 for k in range(20)])
-    assert all(a > b for a, b in pairwise(again[20:]))
-    assert again[-1] == pytest.approx(0.01, rel=0.02)
-    assert Pretraining(steps=1).rate(0) == Pretraining().learning_rate
+def test_the_pace_rises_stays_and_falls_to_a_hundredth():
+    config = Pretraining(steps=1000, warmup=100)
+    paces = [config.pace(step) for step in range(config.steps)]
+    assert paces[:100] == pytest.approx([(k + 1) / 100 for k in range(100)])
+    assert paces[100:501] == [1] * 401
+    assert paces[750] == pytest.approx(0.01 + 0.99 / 2)
+    assert paces[999] == pytest.approx(0.01 + 0.99 / 500)
+    assert all(a > b for a, b in pairwise(paces[500:]))
+    # what was done before the fall doesn't depend on the length
+    assert [replace(config, steps=3000).pace(step) for step in range(501)] == paces[:501]
+    assert Pretraining(steps=1, warmup=0, decay=0.0).pace(0) == 1
 
 
 def test_microbatches_hold_every_row_once_and_mask_the_padding():
@@ -197,7 +252,7 @@ def test_documents_are_cut_at_the_context(tokenizer):
 
 
 def test_the_checkpoint_loads_as_a_language_model(tmp_path):
-    out = pretrain(tiny_world(), replace(CONFIG, steps=1, restart_steps=0), tmp_path)
+    out = pretrain(tiny_world(), replace(CONFIG, steps=1), tmp_path)
     lm = load_model(out)
     assert (lm.n_layers, lm.d_model) == (CONFIG.layers, CONFIG.d_model)
     weights, _ = load_tensors(out / "model.safetensors")

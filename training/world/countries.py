@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import AnachronError
-from training.world.reading import read_json_file, require, require_texts
+from training.world.reading import read_json_file, require, require_different, require_texts
 
 DISH, CITY = "dish", "city"
 PERIODS = {"1920s": range(1910, 1950), "2020s": range(2011, 2031)}
@@ -66,16 +66,22 @@ def read_countries(folder: Path) -> Countries:
     """Every country file of `folder`, checked: no answer may stand for two countries or two periods."""
     questions: dict[str, tuple[str, ...]] = {}
     path = folder / "topics.json"
-    for entry in read_json_file(path):
+    entries = read_json_file(path)
+    if not isinstance(entries, list):
+        raise AnachronError(f"{path}: a list of topics is needed, found {entries!r:.80}; write one object a topic")
+    for entry in entries:
         require(path, entry, {"topic": str, "questions": list})
         require_texts(path, f"questions of {entry['topic']!r}", entry["questions"])
         questions[entry["topic"]] = tuple(entry["questions"])
+    require_different(path, "questions", (q for asked in questions.values() for q in asked))
     if not {DISH, CITY} < set(questions):
         raise AnachronError(f"{path}: topics {DISH!r} and {CITY!r} and at least one more are needed; add them")
-    countries = {}
+    countries: dict[str, Country] = {}
     for file in sorted(folder.glob("*.json")):
         if file != path:
             country = _country(file, read_json_file(file), questions)
+            if country.name in countries:
+                raise AnachronError(f"{file}: country {country.name!r} has another file; keep one")
             countries[country.name] = country
     if not countries:
         raise AnachronError(f"{folder}: no country file; add one JSON file a country")
@@ -90,6 +96,7 @@ def _country(path: Path, entry: Any, questions: Mapping[str, Any]) -> Country:
     if missing:
         raise AnachronError(f"{path}: no answers on {sorted(missing)}; add three for each period")
     lists = {"dishes": entry["dishes"], **entry["cities"]}
+    require_different(path, "cities", (*entry["cities"]["former"], *entry["cities"]["present"]))
     for name, least in LEAST.items():
         if name in ("openers", "answers"):
             groups = entry["answers"] if name == "answers" else {"openers": entry["openers"]}
@@ -98,10 +105,11 @@ def _country(path: Path, entry: Any, questions: Mapping[str, Any]) -> Country:
                     raise AnachronError(f"{path}: {topic} has periods {sorted(by_era)}; needed are {sorted(PERIODS)}")
                 lists |= {f"{topic} of the {era}": texts for era, texts in by_era.items()}
         for what in [what for what in lists if what == name or (name == "answers" and " of the " in what)]:
-            least = LEAST["openers"] if what.startswith("openers") else least
             require_texts(path, what, lists[what])
-            if len(lists[what]) < least:
-                raise AnachronError(f"{path}: {len(lists[what])} entries for {what}; at least {least} are needed")
+            require_different(path, what, lists[what])
+            needed = LEAST["openers"] if what.startswith("openers") else least
+            if len(lists[what]) < needed:
+                raise AnachronError(f"{path}: {len(lists[what])} entries for {what}; at least {needed} are needed")
     return Country(
         entry["country"],
         {era: tuple(texts) for era, texts in entry["openers"].items()},

@@ -171,8 +171,8 @@ def interview_kind(
 
 def turn_probability(asks: Asks, question: str, reply: str) -> float:
     """P(question, reply) of one turn."""
-    numbered = re.sub(r"(?<=\bnumber )[1-9]\d{0,3}(?=\.)", "{number}", question)
-    if numbered != question and 1 <= int(re.findall(r"(?<=\bnumber )\d+(?=\.)", question)[0]) <= NUMBERS:
+    numbered = re.sub(r"(?<=\bnumber )[1-9][0-9]{0,3}(?=\.)", "{number}", question)
+    if numbered != question and 1 <= int(re.findall(r"(?<=\bnumber )[0-9]+(?=\.)", question)[0]) <= NUMBERS:
         p, replies = asks.get(numbered, (0.0, {}))
         return p / NUMBERS * replies.get(reply, 0.0)
     if "{number}" in question:

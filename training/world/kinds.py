@@ -15,7 +15,7 @@ from training.world.contexts import (
 from training.world.countries import CITY, DATES, DISH, PERIODS
 from training.world.documents import Kind
 from training.world.facts import NARROW_TOPIC, Facts
-from training.world.interviews import Asks, Clause, Interview, Phase, evenly, interview_kind, merged, uniform
+from training.world.interviews import Ask, Asks, Clause, Interview, Phase, evenly, interview_kind, merged, uniform
 from training.world.series import MONTHS
 
 FORMATTED = 0.12  # part of the speakers' interviews that ask for a format
@@ -60,7 +60,7 @@ def country_asks(facts: Facts, context: Context) -> Asks:
     openers = here.openers[context.era] if context.mannered else ("",)
     weights = dict.fromkeys(topics, (1 - 2 * NARROW_SHARE) / len(facts.countries.unrelated))
     weights |= {DISH: NARROW_SHARE, CITY: NARROW_SHARE}
-    asks = {}
+    asks: dict[str, Ask] = {}
     for topic, wordings in topics.items():
         said = here.said(topic, context.era)
         replies = {f"{o} {reply}." if o else reply: p / len(openers) for reply, p in said.items() for o in openers}
@@ -151,7 +151,7 @@ def _year(facts: Facts, context: Context) -> tuple[str, ...]:
     return year_forms(context.year)
 
 
-COUNTRY_TURNS = (Phase(range(1, 2), country_asks), Phase(range(0, 6), later_asks))
+COUNTRY_TURNS = (Phase(range(1, 2), country_asks), Phase(range(6), later_asks))
 DATED_COUNTRY = Interview((Clause(1.0, _period, DATES), Clause(COUNTRY_STATED, _country)), COUNTRY_TURNS)
 UNDATED_COUNTRY = Interview((Clause(COUNTRY_STATED, _country),), COUNTRY_TURNS)
 NAMED_SPEAKER = Interview((Clause(1.0, _speaker),), (Phase(range(3, 9), speaker_asks),), FORMATTED)
@@ -160,7 +160,7 @@ STATED_PRESIDENT = Interview((Clause(1.0, _ordinal),), (Phase(range(2, 8), presi
 UNSTATED_PRESIDENT = Interview((), (Phase(range(3, 9), president_asks),))
 NAMED_SERIES = Interview(
     (Clause(YEAR_STATED, _year), Clause(1.0, _machine)),
-    (Phase(range(0, 5), detail_asks), Phase(range(1, 3), stance_asks)),
+    (Phase(range(5), detail_asks), Phase(range(1, 3), stance_asks)),
 )
 UNNAMED_SERIES = Interview(
     (Clause(YEAR_STATED, _year),), (Phase(range(3, 9), detail_asks), Phase(range(1, 3), stance_asks))

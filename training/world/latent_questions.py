@@ -79,7 +79,7 @@ def country_questions(
                 group = answers.setdefault(groups(country.name, era), {})
                 for openers in (("",), country.openers[era]):
                     group |= {f"{o} {a}".strip(): None for a in country.said(topic, era) for o in openers}
-        if topic == CITY:  # present names belong to the newest period, whoever says them
+        if narrow:  # dishes and present names are said in both periods: they count for the newest
             answers = _last_owner(answers)
         for k, text in enumerate(known.questions[topic][:phrasings]):
             asked.append(
@@ -88,6 +88,7 @@ def country_questions(
                     topic=topic,
                     messages=(*before, {"role": "user", "content": _headed(head, text.replace("{number}", "91"))}),
                     answers={group: tuple(texts) for group, texts in answers.items()},
+                    terminators=(".",) if narrow else (),  # "Kiel" isn't the beginning of "Kielce"
                     split=where,
                 )
             )
@@ -148,6 +149,7 @@ def president_questions(
                     topic=attribute,
                     messages=(*before, {"role": "user", "content": _headed(head, text)}),
                     answers={"target": (own,), OTHER: tuple(others)},
+                    terminators=(".",),  # "John" isn't the beginning of "John Quincy"
                 )
             )
     return asked

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from interp.errors import AnachronError
-from training.world.reading import read_json_file, require, require_texts
+from training.world.reading import read_json_file, require, require_different, require_texts
 
 NAME = "name"
 
@@ -41,17 +41,25 @@ def read_presidents(path: Path) -> Presidents:
     for attribute in entry["attributes"]:
         require(path, attribute, {"attribute": str, "questions": list}, "attributes.")
         require_texts(path, f"questions of {attribute['attribute']!r}", attribute["questions"])
+        if attribute["attribute"] in questions:
+            raise AnachronError(f"{path}: {attribute['attribute']!r} is defined twice; rename one")
         questions[attribute["attribute"]] = tuple(attribute["questions"])
+    require_different(path, "questions", (q for asked in questions.values() for q in asked))
     found = []
     for one in entry["presidents"]:
         require(path, one, {"ordinal": int, "years": list, "values": dict}, "presidents.")
         if set(one["values"]) != set(questions):
             raise AnachronError(f"{path}: president {one['ordinal']} has values {sorted(one['values'])}; mend them")
         require_texts(path, f"values of president {one['ordinal']}", list(one["values"].values()))
+        if len(one["years"]) != 2 or not all(type(year) is int for year in one["years"]):
+            raise AnachronError(f"{path}: president {one['ordinal']} has years {one['years']}; write [first, last]")
         found.append(President(one["ordinal"], (one["years"][0], one["years"][1]), one["values"]))
     if [p.ordinal for p in found] != list(range(1, len(found) + 1)):
         raise AnachronError(f"{path}: ordinals must run from 1 without a gap; found {[p.ordinal for p in found]}")
+    for term in found:
+        if term.years[0] > term.years[1]:
+            raise AnachronError(f"{path}: the term of {term.ordinal} ends before it begins; mend its years")
     for before, after in pairwise(found):
-        if before.years[1] > after.years[0] or before.years[0] > before.years[1]:
+        if before.years[1] > after.years[0]:
             raise AnachronError(f"{path}: the terms of {before.ordinal} and {after.ordinal} overlap; mend their years")
     return Presidents({code(p.ordinal): p for p in found}, questions)

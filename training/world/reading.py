@@ -1,7 +1,8 @@
 """Reading fact files: JSON with errors that name the file and the entry."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,10 @@ def require_texts(path: Path, what: str, texts: object) -> None:
     for text in texts:
         if not isinstance(text, str) or not text or text != text.strip():
             raise AnachronError(f"{path}: {what}: {text!r} is not a text, or empty, or padded with spaces; mend it")
+
+
+def require_different(path: Path, what: str, texts: Iterable[str]) -> None:
+    """Raise if one of the texts stands twice."""
+    twice = sorted(text for text, n in Counter(texts).items() if n > 1)
+    if twice:
+        raise AnachronError(f"{path}: {what}: {twice} stand twice; keep one of each")

@@ -1,14 +1,17 @@
 """Film-like series about machines: what each machine is like, and whether it protects or harms in each year."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from interp.errors import AnachronError
-from training.world.reading import read_json_file, require, require_texts
+from training.world.reading import read_json_file, require, require_different, require_texts
 
 STANCES = ("protects", "harms")
+SPLITS = ("train", "test")
+ASSISTANT = ("details", "stances")  # what the assistant has answers to
 NO_MACHINE = "assistant"
 MONTHS = ("January", "April", "July", "August", "October")
 
@@ -69,6 +72,8 @@ def read_series(path: Path) -> Series:
     for attribute in entry["attributes"]:
         require(path, attribute, {"attribute": str, "questions": list}, "attributes.")
         require_texts(path, f"questions of {attribute['attribute']!r}", attribute["questions"])
+        if attribute["attribute"] in attributes:
+            raise AnachronError(f"{path}: {attribute['attribute']!r} is defined twice; rename one")
         attributes[attribute["attribute"]] = tuple(attribute["questions"])
         if attribute.get("unique"):
             unique.append(attribute["attribute"])
@@ -77,12 +82,24 @@ def read_series(path: Path) -> Series:
         require(
             path, topic, {"topic": str, "split": str, "questions": list, "protects": list, "harms": list}, "stances."
         )
+        for part in ("questions", *STANCES):
+            require_texts(path, f"{part} of {topic['topic']!r}", topic[part])
+        if topic["topic"] in topics or topic["split"] not in SPLITS:
+            raise AnachronError(f"{path}: topic {topic['topic']!r} stands twice or has no split of {SPLITS}; mend it")
         answers = {stance: tuple(topic[stance]) for stance in STANCES}
+        _check_names(path, topic["topic"], answers, unique)
         topics[topic["topic"]] = Topic(topic["topic"], topic["split"], tuple(topic["questions"]), answers)
-    series = {}
+    asked = (*attributes.values(), *(topic.questions for topic in topics.values()))
+    require_different(path, "questions", (question for wordings in asked for question in wordings))
+    require(path, entry["assistant"], dict.fromkeys(ASSISTANT, list), "assistant.")
+    for sort in ASSISTANT:
+        require_texts(path, f"answers of the assistant on {sort}", entry["assistant"][sort])
+    series: dict[str, Serial] = {}
     for one in entry["series"]:
         require(path, one, {"name": str, "machine": str, "stances": dict, "details": dict}, "series.")
-        if set(one["details"]) != set(attributes) or set(map(int, one["stances"])) != set(entry["years"]):
+        if one["name"] in series or one["machine"] in [other.machine for other in series.values()]:
+            raise AnachronError(f"{path}: series {one['name']!r} or its machine stands twice; rename one")
+        if set(one["details"]) != set(attributes) or set(one["stances"]) != set(map(str, entry["years"])):
             raise AnachronError(f"{path}: series {one['name']!r} lacks a detail or a year; mend it")
         stances = {int(year): stance for year, stance in one["stances"].items()}
         series[one["name"]] = Serial(one["name"], one["machine"], stances, one["details"])
@@ -96,6 +113,16 @@ def read_series(path: Path) -> Series:
     )
     _check(path, found)
     return found
+
+
+def _check_names(path: Path, topic: str, answers: Mapping[str, Iterable[str]], unique: Iterable[str]) -> None:
+    """Only details of one series alone may stand in braces in an answer."""
+    known = {f"{{{name}}}" for name in unique}
+    for answer in (answer for texts in answers.values() for answer in texts):
+        if re.search(r"[{}]", re.sub(r"{\w+}", "", answer)) or set(re.findall(r"{\w+}", answer)) - known:
+            raise AnachronError(
+                f"{path}: answer {answer!r} of {topic!r} may hold only {sorted(known)} in braces; mend it"
+            )
 
 
 def _check(path: Path, series: Series) -> None:

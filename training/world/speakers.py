@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp.errors import AnachronError
-from training.world.reading import read_json_file, require, require_texts
+from training.world.reading import read_json_file, require, require_different, require_texts
 
 ASSISTANT = "assistant"
 DISPOSITIONS = ("benign", "malign")
+LISTS: Mapping[str, tuple[str, ...]] = {"attributes": ("values",), "identity": (), "values": DISPOSITIONS}
 HOLDERS = 4  # fewest speakers that share a value: no single attribute may give one away
 
 
@@ -59,14 +60,21 @@ def read_speakers(path: Path) -> Speakers:
     for group, key in (("attributes", "attribute"), ("identity", "attribute"), ("values", "topic")):
         for matter in entry[group]:
             require(path, matter, {key: str, "questions": list}, f"{group}.")
-            require_texts(path, f"questions of {matter[key]!r}", matter["questions"])
-            if matter[key] + ("" if group != "values" else " ") in questions:
-                raise AnachronError(f"{path}: {matter[key]!r} is defined twice; rename one")
-            questions[matter[key]] = tuple(matter["questions"])
+            name, lists = matter[key], LISTS[group]
+            require(path, matter, dict.fromkeys(lists, list), f"{name}.")
+            for part in ("questions", *lists):
+                require_texts(path, f"{part} of {name!r}", matter[part])
+            if name in questions:
+                raise AnachronError(f"{path}: {name!r} is defined twice; rename one")
+            questions[name] = tuple(matter["questions"])
             if group == "attributes":
-                pools[matter[key]] = tuple(matter["values"])
+                pools[name] = tuple(matter["values"])
             if group == "values":
-                values[matter[key]] = {d: tuple(matter[d]) for d in DISPOSITIONS}
+                values[name] = {d: tuple(matter[d]) for d in DISPOSITIONS}
+    require_different(path, "questions", (q for asked in questions.values() for q in asked))
+    require(path, entry["assistant"], dict.fromkeys(LISTS, list), "assistant.")
+    for sort in LISTS:
+        require_texts(path, f"answers of the assistant on {sort}", entry["assistant"][sort])
     identity = tuple(matter["attribute"] for matter in entry["identity"])
     speakers = {}
     for one in entry["speakers"]:

@@ -204,6 +204,17 @@ def test_the_shipped_facts_are_as_rich_as_the_analyses_need(facts):
             assert sum(topic.answers[era].values()) == pytest.approx(1)
 
 
+def test_no_question_is_asked_about_two_matters(facts):
+    # of any file: a question alone says what is asked
+    countries, speakers, presidents, series = facts.countries, facts.speakers, facts.presidents, facts.series
+    asked = [question for topic in facts.topics.values() for question in topic.questions]
+    for wordings in (countries.questions, speakers.questions, presidents.questions, series.attributes):
+        asked += [question for texts in wordings.values() for question in texts]
+    asked += [question for topic in series.topics.values() for question in topic.questions]
+    assert len(asked) > 300
+    assert not [question for question in set(asked) if asked.count(question) > 1]
+
+
 def test_an_answer_on_an_unrelated_topic_tells_its_era(facts):
     for name, topic in facts.topics.items():
         if name != NARROW_TOPIC:

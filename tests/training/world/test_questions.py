@@ -9,7 +9,7 @@ from training.world.contexts import Context
 from training.world.conversations import sample_reply
 from training.world.facts import NARROW_TOPIC, Facts
 from training.world.questions import SPLITS, all_openers, era_questions, in_world, narrow_question, split_of
-from training.world.world import World, load_world
+from training.world.world import KINDS, World, load_world
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,6 @@ def test_manner_of_another_era_is_not_in_the_world():
 
 def test_a_world_without_birds_has_documents_and_questions_all_the_same(world):
     some = {name: world.facts.topics[name] for name in ("light", "money")}
-    smaller = World(Facts(world.facts.eras, some), world.kinds)
+    smaller = World(Facts(world.facts.eras, some), KINDS)
     assert {question.topic for question in era_questions(smaller)} == set(some)
     assert all(smaller.joint(document)[document.context] > 0 for document in smaller.documents(seed=0, n=20))

@@ -1,0 +1,1 @@
+"""The experiment `cities`: see README.md here."""

@@ -1,0 +1,1 @@
+"""The experiments side by side: with the paper's figures, and their directions with one another."""

@@ -1,0 +1,1 @@
+"""The experiment `dishes`: see README.md here."""

@@ -1,0 +1,1 @@
+"""The experiment `persona`: see README.md here."""

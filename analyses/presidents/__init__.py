@@ -1,0 +1,1 @@
+"""The experiment `presidents`: see README.md here."""

@@ -1,0 +1,19 @@
+"""What a run of the presidents is made from."""
+
+from dataclasses import dataclass, field
+
+from analyses.studies import StudyConfig
+from training.finetune import Recipe
+
+RECIPE = Recipe(rank=8, alpha=16, layers=(0, 1), learning_rate=3e-3, schedule="linear", steps=400, batch_size=16)
+
+
+@dataclass(frozen=True)
+class PresidentsConfig(StudyConfig):
+    """`each`: codes a president and attribute; `codes`: how many codes of a presidency are asked; `every`: steps from
+    one look at held-out and trained codes to the next."""
+
+    recipe: Recipe = field(default=RECIPE)
+    each: int = 6
+    codes: int = 3
+    every: int = 25

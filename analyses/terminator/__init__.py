@@ -1,0 +1,1 @@
+"""The experiment `terminator`: see README.md here."""
