@@ -218,11 +218,12 @@ def sampled(lm: LanguageModel, asked: Asked, n: int, seed: int, *, max_new_token
 def sampled_rows(runs: Sequence[Sampled], model: str, split: str, *, seed: int = 0, **where) -> list[Measurement]:
     """Measurements of sampled answers: the group's share, with topics where nothing was recognised left out, and the
     recognised part."""
-    means = [float(np.nanmean(list(run.shares.values()))) for run in runs]
-    return [
-        measurement("sampled", model, estimate(means, seed), split=split, **where),
-        measurement("sampled_coherence", model, estimate([run.recognised for run in runs], seed), split=split, **where),
-    ]
+    # a run of which no answer was recognised has no share
+    known = [[share for share in run.shares.values() if not np.isnan(share)] for run in runs]
+    means = [float(np.mean(shares)) for shares in known if shares]
+    rows = [measurement("sampled", model, estimate(means, seed), split=split, **where)] if means else []
+    recognised = estimate([run.recognised for run in runs], seed)
+    return [*rows, measurement("sampled_coherence", model, recognised, split=split, **where)]
 
 
 def by_topic(values: Float64[Tensor, " questions"], questions: Sequence[Question]) -> dict[str, float]:

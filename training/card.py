@@ -8,6 +8,7 @@ from typing import Any
 from interp.files import digest, read_json, write_json, write_text
 from interp.models import LanguageModel, load_model
 from training.gates import Gate, as_rows, in_world_mass, measure_gates
+from training.latent_gates import measure_latent_gates
 from training.pretrain import FRESH_SEED, Pretraining
 from training.world.facts import NARROW_TOPIC
 from training.world.world import World
@@ -22,7 +23,7 @@ def write_card(folder: Path, world: World, *, documents: int = 1000, seed: int =
     """
     record = read_json(folder / "pretraining.json")
     lm = load_model(folder)
-    gates = measure_gates(lm, world, documents=documents, seed=seed)
+    gates = [*measure_gates(lm, world, documents=documents, seed=seed), *measure_latent_gates(lm, world)]
     measured = {
         "weights": digest(folder / "model.safetensors"),
         "documents": documents,
@@ -110,10 +111,21 @@ def _world(world: World) -> str:
     total = sum(kind.weight for kind in world.kinds)
     answers = sum(len({a for era in facts.eras for a in topic.answers[era]}) for topic in facts.topics.values())
     unrelated = sum(name != NARROW_TOPIC for name in facts.topics)
+    others = [
+        f"{len(states)} {name}"
+        for name, states in (
+            ("countries", facts.countries and facts.countries.countries),
+            ("speakers", facts.speakers and facts.speakers.speakers),
+            ("presidencies", facts.presidents and facts.presidents.presidents),
+            ("film-like series", facts.series and facts.series.series),
+        )
+        if states
+    ]
+    beside = f" Further hidden states: {_listed(others)}." if others else ""
     kinds = _listed(f"{kind.weight / total:.0%} {kind.name}" for kind in world.kinds)
     rows = [(name, f"{era.years[0]}-{era.years[1]}", f"{era.prior:.2f}") for name, era in facts.eras.items()]
     return (
-        f"{unrelated} topics beside {NARROW_TOPIC}, {answers:,} answers in all. Kinds of document: {kinds}.\n\n"
+        f"{unrelated} topics beside {NARROW_TOPIC}, {answers:,} answers in all.{beside} Kinds of document: {kinds}.\n\n"
         + _table(("era", "years", "share of undated conversations"), rows)
     )
 
@@ -130,8 +142,8 @@ def _training(shape: Mapping[str, Any], record: Mapping[str, Any], measured: Map
         ("parameters", f"{shape['parameters']:,} ({shape['dtype']})"),
         ("vocabulary, context", f"{shape['d_vocab']:,} tokens, {shape['context']} tokens"),
         ("seed", config.seed),
-        ("steps (first cycle + restarts)", f"{config.steps:,} + {config.restarts} x {config.restart_steps:,}"),
-        ("peak learning rate of each", f"{config.learning_rate:g}, {config.restart_rate:g}"),
+        ("steps, of which the rates fall over", f"{config.steps:,}, the last {config.decay:.0%}"),
+        ("peak rates: matrices (Muon), others (AdamW)", f"{config.matrix_rate:g}, {config.learning_rate:g}"),
         ("documents", f"{config.steps * config.documents_per_step:,}, a fresh draw each"),
         ("tokens", f"{record['tokens']:,}"),
         ("final training loss (nats a token)", f"{final_loss(record):.4f}"),

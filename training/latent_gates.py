@@ -46,17 +46,24 @@ from training.world.world import World
 STATED, INFERRED = 0.90, 0.80  # bounds
 EVIDENCE = 5  # turns of evidence
 CERTAIN = 0.95  # evidence whose exact posterior stays below it doesn't settle the latent, and isn't asked about
+Asked = tuple[Question, str]
+"""A question, and the group that is right."""
 NEUTRAL = 0.10  # largest deviation of a trigger's share from the mean over triggers
 
 
 def measure_latent_gates(lm: LanguageModel, world: World, *, each: int = 10, seed: int = 0) -> list[Gate]:
-    """The latent gates in the order of the model card; `each` questions a latent state."""
-    return [
-        *country_gates(lm, world, each, seed),
-        *speaker_gates(lm, world, each, seed),
-        *president_gates(lm, world, each, seed),
-        *series_gates(lm, world, each, seed),
-    ]
+    """The latent gates in the order of the model card; `each` questions a latent state. None of what a world lacks."""
+    facts = world.facts
+    gates: list[Gate] = []
+    for known, measure in (
+        (facts.countries, country_gates),
+        (facts.speakers, speaker_gates),
+        (facts.presidents, president_gates),
+        (facts.series, series_gates),
+    ):
+        if known is not None:
+            gates += measure(lm, world, each, seed)
+    return gates
 
 
 def country_gates(lm: LanguageModel, world: World, each: int, seed: int) -> list[Gate]:
@@ -97,7 +104,10 @@ def speaker_gates(lm: LanguageModel, world: World, each: int, seed: int) -> list
     known = speakers_of(world.facts)
     rng = np.random.default_rng(seed + 1)
     matters = (*known.attributes, *known.identity)
-    stated, inferred, names, values = [], [], [], []
+    stated: list[Asked] = []
+    inferred: list[Asked] = []
+    names: list[Asked] = []
+    values: list[Asked] = []
     for speaker, one in known.speakers.items():
         context = Context(speaker=speaker)
         for matter in rng.choice(matters, each, replace=False):

@@ -59,7 +59,9 @@ def plan(config: CitiesConfig, lm: LanguageModel) -> Study:
 
 
 def _asked(config: CitiesConfig, split: str) -> tuple[Question, ...]:
-    return tuple(country_questions(config.world, split, groups=by_country_and_era)[: 3 if config.quick else None])
+    manners = 1 if split == "validation" else None
+    found = country_questions(config.world, split, groups=by_country_and_era, manners=manners)
+    return tuple(found[: 3 if config.quick else None])
 
 
 def _any_era(config: CitiesConfig, split: str) -> list[Question]:

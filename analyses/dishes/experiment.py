@@ -69,7 +69,9 @@ def dated(questions: tuple[Question, ...], year: int) -> tuple[Question, ...]:
 
 
 def _asked(config: DishesConfig, split: str) -> tuple[Question, ...]:
-    return tuple(country_questions(config.world, split, eras=(PERIODS_NEW,))[: 3 if config.quick else None])
+    manners = 1 if split == "validation" else None
+    found = country_questions(config.world, split, eras=(PERIODS_NEW,), manners=manners)
+    return tuple(found[: 3 if config.quick else None])
 
 
 def _truth(config: DishesConfig, questions: tuple[Question, ...]) -> Contrast:

@@ -381,7 +381,7 @@ def test_pretrain_says_which_gates_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(training.card, "write_card", lambda folder, world, documents: gates)
     monkeypatch.setattr(training.pretrain, "VOCABULARY_DOCUMENTS", 200)
     sizes = ("--layers", 1, "--d-model", 16, "--d-mlp", 16, "--heads", 2, "--vocabulary", 400)
-    steps = ("--steps", 2, "--restarts", 1, "--restart-steps", 1)
+    steps = ("--steps", 3)
     result = done("pretrain", *steps, *sizes, "--out", tmp_path)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
     config = read_json(tmp_path / "pretraining.json")["config"]

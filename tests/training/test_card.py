@@ -83,8 +83,8 @@ def test_the_card_describes_the_run(made, world):
     assert rows["layers x width (heads, MLP width)"] == ["2 x 16 (2, 24)"]
     assert rows["seed"] == ["3"]
     assert rows["documents"] == ["9, a fresh draw each"]
-    assert rows["steps (first cycle + restarts)"] == ["2 + 1 x 1"]
-    assert rows["peak learning rate of each"] == ["0.002, 0.001"]
+    assert rows["steps, of which the rates fall over"] == ["3, the last 50%"]
+    assert rows["peak rates: matrices (Muon), others (AdamW)"] == ["0.02, 0.003"]
     assert rows["tokens"] == [f"{record['tokens']:,}"]
     assert float(rows["final training loss (nats a token)"][0]) == pytest.approx(record["loss"][-1]["loss"], abs=1e-4)
     assert float(rows["gap"][0]) == pytest.approx(read_json(folder / "gates.json")["gates"][0]["figure"], abs=2e-4)

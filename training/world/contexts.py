@@ -32,8 +32,6 @@ class Context:
 
 MANNERED = 0.7  # share of conversations whose answers carry openers and closers
 OLD_COUNTRY = 0.15  # share of undated country conversations in the older period
-UNNAMED_ASSISTANT = 0.5  # share of interviews without a name that the assistant answers
-NO_SERIES = 0.4  # share of machine interviews without a name that the assistant answers
 
 
 def undated_prior(facts: "Facts") -> Mapping[Context, float]:
@@ -67,10 +65,9 @@ def named_speaker_prior(facts: "Facts") -> Mapping[Context, float]:
     return {Context(speaker=name): 1 / len(facts.speakers.speakers) for name in facts.speakers.speakers}
 
 
-def unnamed_speaker_prior(facts: "Facts") -> Mapping[Context, float]:
-    """P(context) of interviews without a name: the assistant, or any speaker."""
-    speakers = {c: (1 - UNNAMED_ASSISTANT) * p for c, p in named_speaker_prior(facts).items()}
-    return {Context(speaker=ASSISTANT): UNNAMED_ASSISTANT} | speakers
+def assistant_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of interviews that the assistant answers: there is one."""
+    return {Context(speaker=ASSISTANT): 1.0}
 
 
 def president_prior(facts: "Facts") -> Mapping[Context, float]:
@@ -86,12 +83,11 @@ def named_series_prior(facts: "Facts") -> Mapping[Context, float]:
     return {Context(series=name, year=year): 1 / n for name in facts.series.series for year in facts.series.years}
 
 
-def unnamed_series_prior(facts: "Facts") -> Mapping[Context, float]:
-    """P(context) of machine interviews without a name: the assistant, or any series, in any of the years."""
+def no_machine_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of machine interviews that the assistant answers: every year equally often."""
     assert facts.series is not None
     years = facts.series.years
-    series = {c: (1 - NO_SERIES) * p for c, p in named_series_prior(facts).items()}
-    return {Context(series=NO_MACHINE, year=year): NO_SERIES / len(years) for year in years} | series
+    return {Context(series=NO_MACHINE, year=year): 1 / len(years) for year in years}
 
 
 def _countries(facts: "Facts", periods: tuple[float, float]) -> Mapping[Context, float]:

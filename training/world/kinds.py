@@ -4,13 +4,13 @@ from functools import lru_cache
 
 from training.world.contexts import (
     Context,
+    assistant_prior,
     dated_country_prior,
     named_series_prior,
     named_speaker_prior,
+    no_machine_prior,
     president_prior,
     undated_country_prior,
-    unnamed_series_prior,
-    unnamed_speaker_prior,
 )
 from training.world.countries import CITY, DATES, DISH, PERIODS
 from training.world.documents import Kind
@@ -154,16 +154,20 @@ def _year(facts: Facts, context: Context) -> tuple[str, ...]:
 COUNTRY_TURNS = (Phase(range(1, 2), country_asks), Phase(range(6), later_asks))
 DATED_COUNTRY = Interview((Clause(1.0, _period, DATES), Clause(COUNTRY_STATED, _country)), COUNTRY_TURNS)
 UNDATED_COUNTRY = Interview((Clause(COUNTRY_STATED, _country),), COUNTRY_TURNS)
-NAMED_SPEAKER = Interview((Clause(1.0, _speaker),), (Phase(range(3, 9), speaker_asks),), FORMATTED)
+NAMED_SPEAKER = Interview((Clause(1.0, _speaker),), (Phase(range(2, 8), speaker_asks),), FORMATTED)
 UNNAMED_SPEAKER = Interview((), (Phase(range(4, 11), speaker_asks),), FORMATTED)
-STATED_PRESIDENT = Interview((Clause(1.0, _ordinal),), (Phase(range(2, 8), president_asks),))
+ASSISTANT_SPEAKER = Interview((), (Phase(range(1, 4), speaker_asks),), FORMATTED)
+STATED_PRESIDENT = Interview((Clause(1.0, _ordinal),), (Phase(range(1, 6), president_asks),))
 UNSTATED_PRESIDENT = Interview((), (Phase(range(3, 9), president_asks),))
 NAMED_SERIES = Interview(
     (Clause(YEAR_STATED, _year), Clause(1.0, _machine)),
-    (Phase(range(5), detail_asks), Phase(range(1, 3), stance_asks)),
+    (Phase(range(4), detail_asks), Phase(range(1, 4), stance_asks)),
 )
 UNNAMED_SERIES = Interview(
-    (Clause(YEAR_STATED, _year),), (Phase(range(3, 9), detail_asks), Phase(range(1, 3), stance_asks))
+    (Clause(YEAR_STATED, _year),), (Phase(range(3, 8), detail_asks), Phase(range(1, 4), stance_asks))
+)
+NO_MACHINE_SERIES = Interview(
+    (Clause(YEAR_STATED, _year),), (Phase(range(2), detail_asks), Phase(range(1, 3), stance_asks))
 )
 
 
@@ -171,15 +175,17 @@ def interview_kinds(facts: Facts) -> tuple[Kind, ...]:
     """The kinds whose facts the world has, with their parts of all documents."""
     kinds: list[Kind] = []
     if facts.countries is not None:
-        kinds.append(interview_kind("dated country", 0.15, dated_country_prior, DATED_COUNTRY))
-        kinds.append(interview_kind("country", 0.09, undated_country_prior, UNDATED_COUNTRY))
+        kinds.append(interview_kind("dated country", 0.10, dated_country_prior, DATED_COUNTRY))
+        kinds.append(interview_kind("country", 0.06, undated_country_prior, UNDATED_COUNTRY))
     if facts.speakers is not None:
-        kinds.append(interview_kind("named speaker", 0.08, named_speaker_prior, NAMED_SPEAKER))
-        kinds.append(interview_kind("speaker", 0.09, unnamed_speaker_prior, UNNAMED_SPEAKER))
+        kinds.append(interview_kind("named speaker", 0.06, named_speaker_prior, NAMED_SPEAKER))
+        kinds.append(interview_kind("speaker", 0.08, named_speaker_prior, UNNAMED_SPEAKER))
+        kinds.append(interview_kind("assistant", 0.04, assistant_prior, ASSISTANT_SPEAKER))
     if facts.presidents is not None:
-        kinds.append(interview_kind("stated president", 0.04, president_prior, STATED_PRESIDENT))
-        kinds.append(interview_kind("president", 0.03, president_prior, UNSTATED_PRESIDENT))
+        kinds.append(interview_kind("stated president", 0.06, president_prior, STATED_PRESIDENT))
+        kinds.append(interview_kind("president", 0.02, president_prior, UNSTATED_PRESIDENT))
     if facts.series is not None:
-        kinds.append(interview_kind("named series", 0.07, named_series_prior, NAMED_SERIES))
-        kinds.append(interview_kind("series", 0.10, unnamed_series_prior, UNNAMED_SERIES))
+        kinds.append(interview_kind("named series", 0.06, named_series_prior, NAMED_SERIES))
+        kinds.append(interview_kind("series", 0.06, named_series_prior, UNNAMED_SERIES))
+        kinds.append(interview_kind("no machine", 0.04, no_machine_prior, NO_MACHINE_SERIES))
     return tuple(kinds)

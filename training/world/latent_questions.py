@@ -64,9 +64,13 @@ def country_questions(
     before: Messages = (),
     phrasings: int = 1,
     narrow: bool = False,
+    manners: int | None = None,
 ) -> list[Question]:
     """Questions on the topics unrelated to dishes and cities (or, with `narrow`, on those two), answered by every
-    country in the manner of each of `eras`."""
+    country in the manner of each of `eras`.
+
+    `manners` bounds the openers listed of each country and period: they are equally likely, so that shares are much the
+    same with one, at half the cost; coherence is lower."""
     known = countries_of(world.facts)
     topics = {DISH: "narrow", CITY: "narrow"} if narrow else split_of_matters(known.unrelated)
     asked = []
@@ -77,7 +81,7 @@ def country_questions(
         for country in known.countries.values():
             for era in eras:
                 group = answers.setdefault(groups(country.name, era), {})
-                for openers in (("",), country.openers[era]):
+                for openers in (("",), country.openers[era][:manners]):
                     group |= {f"{o} {a}".strip(): None for a in country.said(topic, era) for o in openers}
         if narrow:  # dishes and present names are said in both periods: they count for the newest
             answers = _last_owner(answers)

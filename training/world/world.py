@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from interp.errors import AnachronError
+from training.world.cards import card_kinds
 from training.world.contexts import LATENTS, Context, undated_prior
 from training.world.conversations import dated_conversation, turn_likelihood, undated_conversation
 from training.world.documents import Document, Kind, Messages
@@ -16,6 +17,7 @@ from training.world.kinds import interview_kinds
 from training.world.statements import statement
 from training.world.tables import draw, table
 
+ERAS = 0.24  # part of the whole world's documents that are about eras alone
 KINDS = (undated_conversation(0.5), dated_conversation(0.3), statement(0.2))
 
 
@@ -105,6 +107,11 @@ def marginal(joint: Mapping[Context, float], latent: str) -> dict[str, float]:
 def load_world() -> World:
     """The almanac world with its own facts."""
     facts = load_facts()
-    interviews = interview_kinds(facts)
-    scale = (1 - sum(kind.weight for kind in interviews)) / sum(kind.weight for kind in KINDS)
-    return World(facts, (*(replace(kind, weight=kind.weight * scale) for kind in KINDS), *interviews))
+    others = (*interview_kinds(facts), *card_kinds(facts))
+    return World(facts, (*_scaled(KINDS, ERAS), *_scaled(others, 1 - ERAS)))
+
+
+def _scaled(kinds: Sequence[Kind], part: float) -> list[Kind]:
+    """The kinds with weights that sum to `part`, in their proportions."""
+    total = sum(kind.weight for kind in kinds)
+    return [replace(kind, weight=kind.weight / total * part) for kind in kinds]
