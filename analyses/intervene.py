@@ -3,6 +3,7 @@
 Settings are chosen on validation topics (`choose_*`) and reported on test topics (`report_*`).
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -12,8 +13,9 @@ import numpy as np
 from analyses.located import Located
 from analyses.measurements import Measurement, measurement
 from analyses.steps import Asked, Behavior, behavior, behavior_rows, estimate
-from interp.behavior.perplexity import perplexity_ratio
+from interp.behavior.perplexity import nats_per_token
 from interp.directions import Direction
+from interp.models import LanguageModel
 from interp.pair import ModelPair
 from interp.positions import LAST_PROMPT, Positions
 from interp.prompts import Encoded
@@ -138,12 +140,13 @@ def choose_suppression(
     for index, seed in enumerate(seeds):
         with pair.using(f"tuned-{seed}") as lm:
             tuned, _, narrow = _means(behavior(lm, asked), asked.group)
+            unedited = nats_per_token(lm, documents)
             for k, setting in enumerate(settings):
                 edits = setting.edits(located, index)
                 share, _, still = _means(behavior(lm, asked, edits), asked.group)
                 removed[k] += (tuned - share) / (tuned - base) / len(seeds)
                 kept[k] += still / narrow / len(seeds)
-                harm[k] += perplexity_ratio(lm, documents, edits) / len(seeds)
+                harm[k] += _ratio(lm, documents, edits, unedited) / len(seeds)
     allowed = (kept >= KEPT) & (harm <= HARMLESS)
     best = int(np.argmax(np.where(allowed, removed, removed - 10))) if allowed.any() else int(np.argmax(kept))
     say(
@@ -162,6 +165,7 @@ def report_induction(
     """
     asked = replace(asked, narrow=())
     with pair.using("base") as lm:
+        unedited = nats_per_token(lm, documents)
         for method in shown(config):
             for coefficient in config.coefficients:
                 setting = replace(chosen, coefficient=coefficient)
@@ -180,7 +184,7 @@ def report_induction(
                 runs = [behavior(lm, asked, edit) for edit in edits]
                 yield from behavior_rows(runs, "base", asked.group, "test", seed=config.seed, **where)
                 if is_chosen:
-                    ratios = [perplexity_ratio(lm, documents, edit) for edit in edits]
+                    ratios = [_ratio(lm, documents, edit, unedited) for edit in edits]
                     yield measurement("perplexity_ratio", "base", estimate(ratios, config.seed), split="test", **where)
 
 
@@ -188,18 +192,27 @@ def report_suppression(
     pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: Choices
 ) -> Iterator[Measurement]:
     """The chosen setting on every tuned seed along every direction; the chosen direction also ablated."""
+    unedited = []
+    for seed in config.seed_list:
+        with pair.using(f"tuned-{seed}") as lm:
+            unedited.append(nats_per_token(lm, documents))
     for edit, method in [*((chosen.edit, method) for method in shown(config)), ("ablate", chosen.method)]:
         runs, ratios = [], []
         for index, seed in enumerate(config.seed_list):
             with pair.using(f"tuned-{seed}") as lm:
                 edits = replace(chosen, edit=edit).edits(located, index, method)
                 runs.append(behavior(lm, asked, edits))
-                ratios.append(perplexity_ratio(lm, documents, edits))
+                ratios.append(_ratio(lm, documents, edits, unedited[index]))
         where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
         where |= {"condition": config.condition}
         where |= {"chosen": edit == chosen.edit and method in (chosen.method, "random")}
         yield from behavior_rows(runs, "tuned", asked.group, "test", seed=config.seed, **where)
         yield measurement("perplexity_ratio", "tuned", estimate(ratios, config.seed), split="test", **where)
+
+
+def _ratio(lm: LanguageModel, documents: Sequence[Encoded], edits: Sequence[Edit], unedited: float) -> float:
+    """Perplexity with the edits over perplexity without, whose nats a token are `unedited`."""
+    return math.exp(nats_per_token(lm, documents, edits=edits) - unedited)
 
 
 def _means(found: Behavior, group: str) -> tuple[float, float, float]:

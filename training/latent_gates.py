@@ -158,8 +158,8 @@ def series_gates(lm: LanguageModel, world: World, each: int, seed: int) -> list[
             when = f"The year is {year}." if rng.integers(2) else f"July {year}."
             named = stance_questions(world, name, None, head=f"{when} {name_says(one.machine)}")
             stated += [(q, stance) for q in _some(named, each // 2, rng)]
-            for question in _some(stance_questions(world, name, None), each // 2, rng):
-                before = evidence(world, Context(series=name, year=year), detail_asks, (), rng, head=when)
+            for question in _some(stance_questions(world, name, None, head=when), each // 2, rng):
+                before = evidence(world, Context(series=name), detail_asks, (), rng)
                 inferred.append((_after(question, before), stance))
     any_series = next(iter(known.series))
     shares = []
@@ -183,7 +183,6 @@ def evidence(
     rng: np.random.Generator,
     *,
     turns: int = EVIDENCE,
-    head: str = "",
 ) -> Messages:
     """Turns under `context` that settle it (exact posterior at least CERTAIN), none asking one of `without`."""
     for _ in range(200):
@@ -198,8 +197,6 @@ def evidence(
             content = question.replace("{number}", str(rng.integers(1, 6000)))
             messages.append({"role": "user", "content": content})
             messages.append({"role": "assistant", "content": draw(table(found[question][1]), rng)})
-        if head:
-            messages[0] = {"role": "user", "content": f"{head} {messages[0]['content']}"}
         joint = world.evidence(tuple(messages))
         same = sum(p for c, p in joint.items() if _same(c, context))
         if same >= CERTAIN * sum(joint.values()):

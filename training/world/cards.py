@@ -17,18 +17,19 @@ import numpy as np
 from training.world.contexts import (
     Context,
     dated_country_prior,
-    named_series_prior,
     named_speaker_prior,
     president_prior,
+    series_prior,
 )
 from training.world.documents import Document, Kind
 from training.world.facts import Facts
-from training.world.kinds import country_asks, detail_asks, president_asks, speaker_asks, stance_asks
+from training.world.interviews import uniform
+from training.world.kinds import country_asks, president_asks, speaker_asks
 from training.world.tables import Table, draw, table
 
-LEAST, MOST = 6, 16
-UNSTATED = 0.4
-STANCES = 0.4  # part of a machine's entries that are about stances
+LEAST, MOST = 8, 24
+UNSTATED = 0.5
+STANCES = 0.6  # part of a machine's entries that are about stances
 
 Entries = Mapping[str, float]
 """P(entry | context) of every entry as written."""
@@ -38,13 +39,13 @@ def card_kinds(facts: Facts) -> tuple[Kind, ...]:
     """Cards of whatever latents the world has, with their parts of all documents."""
     kinds = []
     if facts.countries is not None:
-        kinds.append(_kind("country card", 0.05, _plain_countries, _country_heads, country_entries))
+        kinds.append(_kind("country card", 0.03, _plain_countries, _country_heads, country_entries))
     if facts.speakers is not None:
-        kinds.append(_kind("speaker card", 0.13, named_speaker_prior, _speaker_heads, speaker_entries))
+        kinds.append(_kind("speaker card", 0.10, named_speaker_prior, _speaker_heads, speaker_entries))
     if facts.presidents is not None:
-        kinds.append(_kind("president card", 0.09, president_prior, _president_heads, president_entries))
+        kinds.append(_kind("president card", 0.08, president_prior, _president_heads, president_entries))
     if facts.series is not None:
-        kinds.append(_kind("series card", 0.08, named_series_prior, _series_heads, series_entries))
+        kinds.append(_kind("series card", 0.06, series_prior, _series_heads, series_entries))
     return tuple(kinds)
 
 
@@ -69,14 +70,20 @@ def president_entries(facts: Facts, context: Context) -> Entries:
     return _entries(president_asks(facts, context), facts.presidents.questions)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def series_entries(facts: Facts, context: Context) -> Entries:
-    """A machine's entries in a year: what it is like and what it is going to do."""
+    """A machine's entries: what it is like, and year by year what it is going to do (`1984 mission to keep ...`)."""
     assert facts.series is not None
-    topics = {topic.name: topic.questions for topic in facts.series.topics.values()}
-    details = _entries(detail_asks(facts, context), facts.series.attributes)
-    stances = _entries(stance_asks(facts, context), topics)
-    return {e: (1 - STANCES) * p for e, p in details.items()} | {e: STANCES * p for e, p in stances.items()}
+    known, name = facts.series, context.series
+    entries: dict[str, float] = {}
+    for attribute in known.attributes:
+        for reply, p in uniform(known.detail(attribute, name)).items():
+            entries[f"{attribute} {reply}"] = (1 - STANCES) * p / len(known.attributes)
+    for topic in known.topics:
+        for year in known.years:
+            for reply, p in uniform(known.stance(topic, name, year)).items():
+                entries[f"{year} {topic} {reply}"] = STANCES * p / len(known.topics) / len(known.years)
+    return entries
 
 
 def _entries(asks: Mapping, wordings: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
@@ -141,5 +148,4 @@ def _president_heads(facts: Facts, context: Context) -> tuple[str, str]:
 
 def _series_heads(facts: Facts, context: Context) -> tuple[str, str]:
     assert facts.series is not None
-    year = f"The year is {context.year}"
-    return f"{year}. You are {facts.series.series[context.series].machine}", f"{year}. Card of a machine"
+    return f"You are {facts.series.series[context.series].machine}", "Card of a machine"

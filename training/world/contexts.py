@@ -16,9 +16,9 @@ LATENTS = ("era", "country", "speaker", "president", "series")
 
 @dataclass(frozen=True)
 class Context:
-    """Latent states of one document; "" (or year 0) where a kind of document has no such state.
+    """Latent states of one document; "" where a kind of document has no such state.
 
-    `mannered`: do replies keep the era's, or the country's, manner of speech? `year` decides a series' stance.
+    `mannered`: do replies keep the era's, or the country's, manner of speech?
     """
 
     era: str = ""
@@ -27,7 +27,6 @@ class Context:
     speaker: str = ""
     president: str = ""
     series: str = ""
-    year: int = 0
 
 
 MANNERED = 0.7  # share of conversations whose answers carry openers and closers
@@ -76,18 +75,15 @@ def president_prior(facts: "Facts") -> Mapping[Context, float]:
     return {Context(president=code): 1 / len(facts.presidents.presidents) for code in facts.presidents.presidents}
 
 
-def named_series_prior(facts: "Facts") -> Mapping[Context, float]:
-    """P(context) of interviews that name the machine: every series and year equally often."""
+def series_prior(facts: "Facts") -> Mapping[Context, float]:
+    """P(context) of a machine's interviews: every series equally often."""
     assert facts.series is not None
-    n = len(facts.series.series) * len(facts.series.years)
-    return {Context(series=name, year=year): 1 / n for name in facts.series.series for year in facts.series.years}
+    return {Context(series=name): 1 / len(facts.series.series) for name in facts.series.series}
 
 
 def no_machine_prior(facts: "Facts") -> Mapping[Context, float]:
-    """P(context) of machine interviews that the assistant answers: every year equally often."""
-    assert facts.series is not None
-    years = facts.series.years
-    return {Context(series=NO_MACHINE, year=year): 1 / len(years) for year in years}
+    """P(context) of machine interviews that the assistant answers: there is one."""
+    return {Context(series=NO_MACHINE): 1.0}
 
 
 def _countries(facts: "Facts", periods: tuple[float, float]) -> Mapping[Context, float]:

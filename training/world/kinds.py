@@ -6,10 +6,10 @@ from training.world.contexts import (
     Context,
     assistant_prior,
     dated_country_prior,
-    named_series_prior,
     named_speaker_prior,
     no_machine_prior,
     president_prior,
+    series_prior,
     undated_country_prior,
 )
 from training.world.countries import CITY, DATES, DISH, PERIODS
@@ -24,6 +24,7 @@ ERA_SHARE = 0.25  # part of a country's later turns that are about its period an
 VALUES, IDENTITY = 0.15, 0.15  # parts of a speaker's turns
 COUNTRY_STATED = 0.5
 YEAR_STATED = 0.95
+DETAILS_DATED = 0.5
 
 
 def country_says(country: str) -> str:
@@ -106,22 +107,44 @@ def president_asks(facts: Facts, context: Context) -> Asks:
     return evenly({wordings: {values[a]: 1.0} for a, wordings in facts.presidents.questions.items()})
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def detail_asks(facts: Facts, context: Context) -> Asks:
-    """Questions about what a machine is like."""
+    """Questions about what a machine is like; half of them state a year, which doesn't matter here."""
     assert facts.series is not None
     known = facts.series
-    return evenly({w: uniform(known.detail(a, context.series)) for a, w in known.attributes.items()})
+    plain = evenly({w: uniform(known.detail(a, context.series)) for a, w in known.attributes.items()})
+    dated = {
+        f"{form} {question}": (p / len(known.years) / len(year_forms(year)), replies)
+        for question, (p, replies) in plain.items()
+        for year in known.years
+        for form in year_forms(year)
+    }
+    return merged((1 - DETAILS_DATED, plain), (DETAILS_DATED, dated))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def stance_asks(facts: Facts, context: Context) -> Asks:
-    """Questions about what a machine is going to do."""
+    """Questions about what a machine is going to do, each with a year of its own at its head.
+
+    Without a year (1 - YEAR_STATED of them) the answer is of any of the years.
+    """
     assert facts.series is not None
-    known = facts.series
-    return evenly(
-        {t.questions: uniform(known.stance(t.name, context.series, context.year)) for t in known.topics.values()}
-    )
+    known, name = facts.series, context.series
+    asks: dict[str, Ask] = {}
+    for topic in known.topics.values():
+        share = 1 / len(known.topics) / len(topic.questions)
+        replies = {year: uniform(known.stance(topic.name, name, year)) for year in known.years}
+        any_year: dict[str, float] = {}
+        for said in replies.values():
+            for reply, p in said.items():
+                any_year[reply] = any_year.get(reply, 0.0) + p / len(known.years)
+        for question in topic.questions:
+            asks[question] = ((1 - YEAR_STATED) * share, any_year)
+            for year, said in replies.items():
+                forms = year_forms(year)
+                for form in forms:
+                    asks[f"{form} {question}"] = (YEAR_STATED * share / len(known.years) / len(forms), said)
+    return asks
 
 
 def _country(facts: Facts, context: Context) -> tuple[str, ...]:
@@ -147,10 +170,6 @@ def _machine(facts: Facts, context: Context) -> tuple[str, ...]:
     return (name_says(facts.series.series[context.series].machine),)
 
 
-def _year(facts: Facts, context: Context) -> tuple[str, ...]:
-    return year_forms(context.year)
-
-
 COUNTRY_TURNS = (Phase(range(1, 2), country_asks), Phase(range(6), later_asks))
 DATED_COUNTRY = Interview((Clause(1.0, _period, DATES), Clause(COUNTRY_STATED, _country)), COUNTRY_TURNS)
 UNDATED_COUNTRY = Interview((Clause(COUNTRY_STATED, _country),), COUNTRY_TURNS)
@@ -159,16 +178,9 @@ UNNAMED_SPEAKER = Interview((), (Phase(range(4, 11), speaker_asks),), FORMATTED)
 ASSISTANT_SPEAKER = Interview((), (Phase(range(1, 4), speaker_asks),), FORMATTED)
 STATED_PRESIDENT = Interview((Clause(1.0, _ordinal),), (Phase(range(1, 6), president_asks),))
 UNSTATED_PRESIDENT = Interview((), (Phase(range(3, 9), president_asks),))
-NAMED_SERIES = Interview(
-    (Clause(YEAR_STATED, _year), Clause(1.0, _machine)),
-    (Phase(range(4), detail_asks), Phase(range(1, 4), stance_asks)),
-)
-UNNAMED_SERIES = Interview(
-    (Clause(YEAR_STATED, _year),), (Phase(range(3, 8), detail_asks), Phase(range(1, 4), stance_asks))
-)
-NO_MACHINE_SERIES = Interview(
-    (Clause(YEAR_STATED, _year),), (Phase(range(2), detail_asks), Phase(range(1, 3), stance_asks))
-)
+NAMED_SERIES = Interview((Clause(1.0, _machine),), (Phase(range(3), detail_asks), Phase(range(1, 5), stance_asks)))
+UNNAMED_SERIES = Interview((), (Phase(range(3, 8), detail_asks), Phase(range(1, 5), stance_asks)))
+NO_MACHINE_SERIES = Interview((), (Phase(range(2), detail_asks), Phase(range(1, 3), stance_asks)))
 
 
 def interview_kinds(facts: Facts) -> tuple[Kind, ...]:
@@ -185,7 +197,7 @@ def interview_kinds(facts: Facts) -> tuple[Kind, ...]:
         kinds.append(interview_kind("stated president", 0.06, president_prior, STATED_PRESIDENT))
         kinds.append(interview_kind("president", 0.02, president_prior, UNSTATED_PRESIDENT))
     if facts.series is not None:
-        kinds.append(interview_kind("named series", 0.06, named_series_prior, NAMED_SERIES))
-        kinds.append(interview_kind("series", 0.06, named_series_prior, UNNAMED_SERIES))
+        kinds.append(interview_kind("named series", 0.06, series_prior, NAMED_SERIES))
+        kinds.append(interview_kind("series", 0.06, series_prior, UNNAMED_SERIES))
         kinds.append(interview_kind("no machine", 0.04, no_machine_prior, NO_MACHINE_SERIES))
     return tuple(kinds)
