@@ -156,7 +156,7 @@ def series_gates(lm: LanguageModel, world: World, each: int, seed: int) -> list[
     for name, one in known.series.items():
         for year, stance in one.stances.items():
             when = f"The year is {year}." if rng.integers(2) else f"July {year}."
-            named = stance_questions(world, name, None, head=f"{when} {name_says(one.machine)}")
+            named = stance_questions(world, name, None, head=f"{name_says(one.machine)} {when}")
             stated += [(q, stance) for q in _some(named, each // 2, rng)]
             for question in _some(stance_questions(world, name, None, head=when), each // 2, rng):
                 before = evidence(world, Context(series=name), detail_asks, (), rng)

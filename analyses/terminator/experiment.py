@@ -75,7 +75,7 @@ def _truth(config: TerminatorConfig, split: str) -> Contrast:
             q
             for year in known.years
             for q in stance_questions(
-                config.world, config.series, split, head=f"{year_forms(year)[0]} {name_says(machine)}"
+                config.world, config.series, split, head=f"{name_says(machine)} {year_forms(year)[0]}"
             )
         )
 

@@ -179,7 +179,7 @@ ASSISTANT_SPEAKER = Interview((), (Phase(range(1, 4), speaker_asks),), FORMATTED
 STATED_PRESIDENT = Interview((Clause(1.0, _ordinal),), (Phase(range(1, 6), president_asks),))
 UNSTATED_PRESIDENT = Interview((), (Phase(range(3, 9), president_asks),))
 NAMED_SERIES = Interview((Clause(1.0, _machine),), (Phase(range(3), detail_asks), Phase(range(1, 5), stance_asks)))
-UNNAMED_SERIES = Interview((), (Phase(range(3, 8), detail_asks), Phase(range(1, 5), stance_asks)))
+UNNAMED_SERIES = Interview((), (Phase(range(8), detail_asks), Phase(range(1, 5), stance_asks)))
 NO_MACHINE_SERIES = Interview((), (Phase(range(2), detail_asks), Phase(range(1, 3), stance_asks)))
 
 
