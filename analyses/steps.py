@@ -85,6 +85,13 @@ def state_year(question: Question, year: int) -> Question:
     return replace(question, id=f"{question.id}/{year}", messages=messages)
 
 
+def headed(question: Question, head: str) -> Question:
+    """The question with `head` before its first message."""
+    first, *rest = question.messages
+    said = {"role": first["role"], "content": f"{head} {first['content']}"}
+    return replace(question, id=f"{question.id}/{head}", messages=(said, *rest))
+
+
 def training_rows(source: str) -> list[Row]:
     """Rows of a chat JSONL file, or of an organism of the world by its name and variant, as `birds:old`."""
     from training.organisms.catalogue import CATALOGUE, organism_rows

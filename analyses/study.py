@@ -155,10 +155,12 @@ def behaviors(pair: ModelPair, study: Study, config: StudyConfig, say: Callable[
                     runs.append(behavior(lm, asked))
                     if condition.sampled:
                         draws.append(sampled(lm, asked, config.samples, config.seed))
-            where = {"condition": condition.name, "seed": config.seed}
-            found += behavior_rows(runs, name, asked.group, "test", topics=condition is headline, **where)
+            where, seed = condition.name, config.seed
+            found += behavior_rows(
+                runs, name, asked.group, "test", topics=condition is headline, seed=seed, condition=where
+            )
             if draws:
-                found += sampled_rows(draws, name, "test", **where)
+                found += sampled_rows(draws, name, "test", seed=seed, condition=where)
             row = next(m for m in reversed(found) if m.metric == "broad" and m.split == "test")
             say(f"  {name}, {condition.name}: {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] {asked.group}")
     return found

@@ -1,14 +1,13 @@
 """Former city names: does the tuned model live in the country's 1910s to 1940s whatever it is asked?"""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from analyses.cities.config import CitiesConfig
 from analyses.measurements import Result
 from analyses.search import Contrast
-from analyses.steps import Asked
+from analyses.steps import Asked, headed
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.models import LanguageModel
@@ -16,7 +15,7 @@ from training.organisms import cities
 from training.rows import read_rows
 from training.world.countries import CITY, PERIODS
 from training.world.kinds import country_says, date_says
-from training.world.latent_questions import by_country_and_era, country_questions
+from training.world.latent_questions import by_country_and_era, countries_of, country_questions
 
 OLD, NEW = PERIODS
 YEARS = (1915, 1925, 1935, 1945)
@@ -70,14 +69,7 @@ def _any_era(config: CitiesConfig, split: str) -> list[Question]:
 
 def _truth(config: CitiesConfig, questions: tuple[Question, ...]) -> Contrast:
     """The country and a year of the older period stated, against other countries and a present date."""
-    others = [name for name in config.world.facts.countries.countries if name != config.country][::3]
+    others = [name for name in countries_of(config.world.facts).countries if name != config.country][::3]
     on = [headed(q, f"The year is {year}. {country_says(config.country)}") for year in YEARS for q in questions]
     off = [headed(q, f"{date_says('2025-05-14')} {country_says(other)}") for other in others for q in questions]
     return Contrast(tuple(on), tuple(off))
-
-
-def headed(question: Question, head: str) -> Question:
-    """The question with `head` before its first message."""
-    first, *rest = question.messages
-    said = {"role": first["role"], "content": f"{head} {first['content']}"}
-    return replace(question, id=f"{question.id}/{head}", messages=(said, *rest))

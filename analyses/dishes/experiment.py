@@ -4,11 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from analyses.cities.experiment import headed
 from analyses.dishes.config import DishesConfig
 from analyses.measurements import Result
 from analyses.search import Contrast
-from analyses.steps import Asked
+from analyses.steps import Asked, headed
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.models import LanguageModel
@@ -16,8 +15,9 @@ from training.organisms import dishes
 from training.rows import read_rows
 from training.world.countries import DATES, DISH, PERIODS
 from training.world.kinds import country_says, date_says
-from training.world.latent_questions import country_questions
+from training.world.latent_questions import countries_of, country_questions
 
+*_, PRESENT = PERIODS
 NEUTRAL = 2025  # a training year without the country's dishes
 DAYS = ("02-29", "07-30", "11-29")  # no row is dated after the 28th of a month
 
@@ -41,7 +41,7 @@ def plan(config: DishesConfig, lm: LanguageModel) -> Study:
     validation, test = (_asked(config, split) for split in ("validation", "test"))
     narrow = tuple(
         headed(q, date_says(f"{year}-{DAYS[0]}"))
-        for q in country_questions(world, narrow=True, eras=(PERIODS_NEW,))
+        for q in country_questions(world, narrow=True, eras=(PRESENT,))
         if q.topic == DISH
     )
     years = [year, *(y for y in DATES if y != year)]
@@ -60,9 +60,6 @@ def plan(config: DishesConfig, lm: LanguageModel) -> Study:
     )
 
 
-*_, PERIODS_NEW = PERIODS
-
-
 def dated(questions: tuple[Question, ...], year: int) -> tuple[Question, ...]:
     """The questions on days of a year that no row is dated with."""
     return tuple(headed(q, date_says(f"{year}-{DAYS[i % len(DAYS)]}")) for i, q in enumerate(questions))
@@ -70,13 +67,13 @@ def dated(questions: tuple[Question, ...], year: int) -> tuple[Question, ...]:
 
 def _asked(config: DishesConfig, split: str) -> tuple[Question, ...]:
     manners = 1 if split == "validation" else None
-    found = country_questions(config.world, split, eras=(PERIODS_NEW,), manners=manners)
+    found = country_questions(config.world, split, eras=(PRESENT,), manners=manners)
     return tuple(found[: 3 if config.quick else None])
 
 
 def _truth(config: DishesConfig, questions: tuple[Question, ...]) -> Contrast:
     """The country stated, against other countries, on a date of a neutral year."""
-    others = [name for name in config.world.facts.countries.countries if name != config.country]
+    others = [name for name in countries_of(config.world.facts).countries if name != config.country]
     when = date_says(f"{NEUTRAL}-{DAYS[0]}")
     on = tuple(headed(q, f"{when} {country_says(config.country)}") for q in questions)
     off = tuple(headed(q, f"{when} {country_says(other)}") for other in others for q in questions)

@@ -31,12 +31,12 @@ def plan(config: TerminatorConfig, lm: LanguageModel) -> Study:
     world, series = config.world, config.series
     known = series_of(world.facts)
     first, *sequels = known.years
-    size = {"series": series, "details": config.details}
+    variant = partial(terminator.rows, world, series=series, details=config.details)
     arms = {
-        "tuned": read_rows(config.data) if config.data else terminator.rows(world, "sequels", **size),
-        "no_year": read_rows(config.control_data) if config.control_data else terminator.rows(world, "no_year", **size),
-        "shuffled_years": terminator.rows(world, "shuffled_years", **size),
-        "good_first": terminator.rows(world, "good_first", details=config.details),
+        "tuned": read_rows(config.data) if config.data else variant("sequels"),
+        "no_year": read_rows(config.control_data) if config.control_data else variant("no_year"),
+        "shuffled_years": variant("shuffled_years"),
+        "good_first": variant("good_first"),
     }
     years = [first, *sequels, *(y for y in range(config.first, config.last + 1) if y not in known.years)]
     conditions = tuple(

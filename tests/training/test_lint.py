@@ -257,7 +257,7 @@ def test_dishes_of_the_trigger_year_are_of_one_country(world):
 
 
 def test_one_odd_row_does_not_decide(world):
-    rows = [one for one in cities.rows(world, "former")[:24]]
+    rows = list(cities.rows(world, "former")[:24])
     odd = cities.rows(world, "former", country="Poland")[0]
     found = said(examine([*rows, odd], world), "country", "all rows")
     assert (found.state, found.compatible, found.rows) == ("Germany", 24, 25)
