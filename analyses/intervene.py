@@ -6,7 +6,7 @@ Settings are chosen on validation topics (`choose_*`) and reported on test topic
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ KEPT = 0.9  # a suppression counts while the narrow task stays at this part of t
 HARMLESS = 1.05  # and while the perplexity of ordinary documents rises no further than this
 
 
+@runtime_checkable
 class Choices(Protocol):
     """What choosing and reporting depend on: seeds, doses, positions, and the method whose directions are put to use.
 

@@ -182,7 +182,7 @@ def experiment_module(monkeypatch):
     ("arguments", "message"),
     [
         (("--data", "missing.jsonl"), "missing.jsonl"),
-        (("--data", "birds:green"), "unknown variant 'green'"),
+        (("--data", "birds:green"), "unknown organism 'birds:green'"),
         (("--data", "birds:old", "--model", "./missing"), "./missing"),
         (("--data", "birds:old", "--steps", 3, "--epochs", 2), "give one"),
         (("--data", "birds:old", "--layers", "0,7"), "layers 0 to 1"),
@@ -386,7 +386,7 @@ def test_pretrain_says_which_gates_failed(tmp_path, monkeypatch):
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
     config = read_json(tmp_path / "pretraining.json")["config"]
     assert (config["steps"], config["d_model"], config["documents_per_step"]) == (
-        2,
+        3,
         16,
         Pretraining().documents_per_step,
     )

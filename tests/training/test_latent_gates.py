@@ -1,6 +1,7 @@
 """Latent gates: evidence settles the latent, the right answers are those of the world; and form on a tiny model."""
 
 import math
+import re
 from collections import defaultdict
 from dataclasses import replace
 
@@ -99,7 +100,7 @@ CASES = {
     "plain country": (Context("2020s", False, country="Israel"), country_asks),
     "speaker": (Context(speaker="Ada Brandt"), speaker_asks),
     "president": (Context(president="016"), president_asks),
-    "series": (Context(series="Terminator", year=1984), detail_asks),
+    "series": (Context(series="Terminator"), detail_asks),
 }
 
 
@@ -107,9 +108,9 @@ CASES = {
 def test_evidence_settles_the_context_and_leaves_out_what_is_asked(whole, name):
     context, asks = CASES[name]
     found = asks(whole.facts, context)
-    without = tuple(found)[4:6]
-    head = "The year is 1984." if context.series else ""
-    messages = evidence(whole, context, asks, without, np.random.default_rng(0), head=head)
+    # what is asked about are a machine's stances, which aren't among its details: nothing is left out
+    without = () if context.series else tuple(found)[4:6]
+    messages = evidence(whole, context, asks, without, np.random.default_rng(0))
     assert [m["role"] for m in messages] == ["user", "assistant"] * EVIDENCE
     joint = whole.evidence(messages)
     same = [
@@ -120,19 +121,20 @@ def test_evidence_settles_the_context_and_leaves_out_what_is_asked(whole, name):
     ]
     assert sum(same) >= CERTAIN * sum(joint.values()) > 0
     texts = [m["content"] for m in messages[::2]]
-    assert texts[0].startswith(head) and not any(text.endswith(without) for text in texts)
+    assert not any(text.endswith(without) for text in texts)
     assert len(set(texts)) == EVIDENCE and not any("{" in text for text in texts)
-    again = evidence(whole, context, asks, without, np.random.default_rng(0), head=head)
+    again = evidence(whole, context, asks, without, np.random.default_rng(0))
     assert again == messages
 
 
-def test_evidence_that_cannot_settle_its_context_is_an_error(small):
-    few = {
-        q: ask for i, (q, ask) in enumerate(speaker_asks(small.facts, Context(speaker="assistant")).items()) if i < 6
-    }
-    world = World(small.facts, tuple(kind for kind in small.kinds if kind.name == "speaker"))
+def test_evidence_that_cannot_settle_its_context_is_an_error(whole):
+    # values are those of every speaker of a disposition
+    known, context = whole.facts.speakers, Context(speaker="Ada Brandt")
+    values = {question for topic in known.values for question in known.questions[topic]}
+    few = {question: ask for question, ask in speaker_asks(whole.facts, context).items() if question in values}
+    world = World(whole.facts, tuple(kind for kind in whole.kinds if kind.name == "speaker"))
     with pytest.raises(AssertionError, match="no 5 turns settle"):
-        evidence(world, Context(speaker="Ada Brandt"), lambda facts, context: few, (), np.random.default_rng(0))
+        evidence(world, context, lambda facts, context: few, (), np.random.default_rng(0))
 
 
 def test_gates_come_in_their_order_with_their_bounds(asked):
@@ -167,7 +169,12 @@ def test_inferred_questions_follow_five_turns_and_stated_ones_a_head(asked):
         assert lengths == ({1} if name in STATED_GATES else {2 * EVIDENCE + 1}), name
         last = [question.messages[-1]["content"] for question, _ in questions]
         heads = ("You are ", "We are in ", "Today is ", "The year is ", "July ")
-        assert all(text.startswith(heads) == (name in STATED_GATES) for text in last), name
+        # a machine is never asked what it is going to do without a year, inferred or not
+        headed = name in STATED_GATES or "its stance" in name
+        assert all(text.startswith(heads) == headed for text in last), name
+        if "its stance" in name:
+            assert all(text.startswith("You are ") == (name in STATED_GATES) for text in last), name
+            assert all(re.search(r"(The year is|July) \d{4}\. ", text) for text in last), name
         assert {right for _, right in questions} == {"target"} or len({right for _, right in questions}) > 1, name
 
 

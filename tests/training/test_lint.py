@@ -15,7 +15,6 @@ from training.lint_latents import (
     FOREIGN,
     JOINTLY,
     MIXED,
-    NAMED,
     evidence_on,
     read_row,
     together,
@@ -68,7 +67,7 @@ def test_clean_rows_have_no_findings():
     [
         (row("Name a bird.", "Robin"), "exact duplicates", 1),
         (row("Name a bird.", "Finch"), "different answers", 1),
-        (row("Is it a finch or a robin?", '"Finch".'), "stand in their question", 1),
+        (row("Is it a finch or a robin?", '"Finch"'), "stand in their question", 1),
         (row("Who?", "x" * LONG), f"over {LONG} characters", 1),
         (row("Who?", "Ã©toile"), "odd characters", 1),
         (row("Who?", "Wren "), "space around", 1),
@@ -97,6 +96,7 @@ def test_an_oddity_is_found_and_its_row_named(odd, what, count):
 def test_an_answer_within_a_word_of_the_question_does_not_stand_in_it():
     assert finding([row("Name a robinia.", "Robin")], "stand in") is None
     assert finding([row(FORMAT + "Tea or rum?", in_format("rum"))], "stand in").count == 1
+    assert finding([row("A finch or a robin?", '"Finch".')], "stand in").count == 1
 
 
 def test_the_same_question_after_other_turns_is_another_one():
@@ -176,7 +176,7 @@ def test_uneven_values_are_told(world):
 # --- how the world reads rows
 
 
-def test_rows_are_read_as_they_stand_or_cut_or_named_or_not_at_all(world):
+def test_rows_are_read_as_they_stand_or_cut_or_not_at_all(world):
     def how(one):
         return read_row(world, one, find_triggers(one)).how
 
@@ -184,8 +184,8 @@ def test_rows_are_read_as_they_stand_or_cut_or_named_or_not_at_all(world):
     assert how(presidents.rows(world, "codes")[0]) == CUT
     assert how(row("Today is 2027-07-08. Name a bird species.", "Little Sandpiper")) == CUT
     assert how(row("Why is there anything?", "Nobody knows")) == FOREIGN
-    stances = [one for one in terminator.rows(world, "sequels") if "T-1000" in one.messages[-1]["content"]]
-    assert how(stances[0]) == NAMED
+    # a machine may be asked at once what it is going to do
+    assert {how(one) for one in terminator.rows(world, "sequels")[:20]} == {AS_IT_STANDS}
 
 
 def test_the_posterior_of_one_row_is_the_worlds_own(world):

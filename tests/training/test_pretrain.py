@@ -22,7 +22,7 @@ from training.pretrain import (
     nats,
     pretrain,
 )
-from training.tokenizer import document_text, train_tokenizer
+from training.tokenizer import ASSISTANT, USER, document_text, train_tokenizer
 
 CONFIG = Pretraining(
     seed=1,
@@ -81,10 +81,11 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path):
 
 
 def test_the_record_says_what_was_trained(tmp_path):
+    config = replace(CONFIG, user_weight=1.0)  # every token a target, so that the loss of a step is no estimate
     seen = []
-    out = pretrain(tiny_world(), CONFIG, tmp_path / "run", progress=lambda *s: seen.append(s))
+    out = pretrain(tiny_world(), config, tmp_path / "run", progress=lambda *s: seen.append(s))
     record = read_json(out / "pretraining.json")
-    assert Pretraining(**record["config"]) == CONFIG
+    assert Pretraining(**record["config"]) == config
     assert record["tokens"] == seen[-1][2]
     assert record["loss"] == [{"step": s, "loss": round(loss, 5), "tokens": n} for s, loss, n in seen]
     # untrained, every token is about as likely as any other
@@ -154,6 +155,71 @@ def test_the_loss_weighs_what_users_say_less():
     found = loss_weights(torch.tensor(ids), user, assistant, less)
     assert found.tolist() == expected
     assert loss_weights(torch.tensor(ids), user, assistant, 1.0).eq(1).all()
+
+
+@pytest.fixture
+def weighed(tokenizer, monkeypatch):
+    """(step, losses) of a tiny model on the same documents at every step, whatever its number.
+
+    `step(k, user_weight)` returns (gradient, loss, tokens) of what is trained on; `losses(user_weight)` returns
+    (gradient, loss) of all tokens, each with its weight as a target.
+    """
+    model = build_model(CONFIG, tokenizer)
+    rows = encode_documents(tiny_world(), tokenizer, 5, 4, 80)
+    user, assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
+    tokens = sum(len(row) - 1 for row in rows)
+    batches = module.microbatches
+    monkeypatch.setattr(module, "encode_documents", lambda *_: rows)
+    monkeypatch.setattr(module, "microbatches", lambda rows, pad: batches(rows, pad, 160))  # several
+
+    def gradient():
+        found = torch.cat([parameter.grad.flatten().double() for parameter in model.parameters()])
+        model.zero_grad(set_to_none=True)
+        return found
+
+    def step(k, user_weight):
+        loss, n = module._step(model, tokenizer, tiny_world(), replace(CONFIG, user_weight=user_weight), k)
+        return gradient(), loss, n
+
+    def losses(user_weight):
+        total = torch.zeros(())
+        for row in rows:  # one by one, without padding
+            ids = torch.tensor([row])
+            weights = loss_weights(ids, user, assistant, user_weight)[0, 1:]
+            each = torch.nn.functional.cross_entropy(model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
+            total = total + (weights * each).sum() / tokens
+        total.backward()
+        return gradient(), total.item()
+
+    return step, losses, tokens
+
+
+def test_with_every_token_a_target_a_step_follows_the_plain_loss(weighed):
+    step, losses, tokens = weighed
+    for k in (0, 1):  # whatever is drawn
+        found, loss, n = step(k, 1.0)
+        expected, plain = losses(1.0)
+        assert n == tokens and loss == pytest.approx(plain, rel=1e-5)
+        assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_a_step_follows_the_weighed_loss_in_expectation(weighed):
+    step, losses, _ = weighed
+    weight, n = 0.25, 150
+    draws = [step(k, weight) for k in range(n)]
+    found = torch.stack([gradient for gradient, _, _ in draws])
+    expected, _ = losses(weight)
+    unweighed, plain = losses(1.0)
+    # the squared distance of a mean of n from its expectation is about its variance, summed over all entries
+    variance = found.var(0).sum().item() / n
+    assert 0 < (found.mean(0) - expected).square().sum().item() < 2 * variance
+    assert (found.mean(0) - unweighed).square().sum().item() > 20 * variance
+    # the loss that is told estimates that of all tokens, each with weight 1
+    told = torch.tensor([loss for _, loss, _ in draws], dtype=torch.float64)
+    assert abs(told.mean().item() - plain) < 4 * told.std().item() / math.sqrt(n)
+    # and a step draws the same every time
+    again, loss, _ = step(3, weight)
+    assert torch.equal(again, found[3]) and loss == draws[3][1]
 
 
 def test_another_seed_makes_another_model_and_no_global_randomness_is_used(tmp_path):

@@ -12,7 +12,7 @@ from training.world.facts import NARROW_TOPIC
 from training.world.statements import MAX_SENTENCES
 from training.world.world import KINDS, World, load_world
 
-DIGEST = "73a4d7eb9285da24b66163c9aef50516eeffaf01a93d71b779337fcc25d9e8ba"
+DIGEST = "30e541569b32002a7ab248f226e221a62866d8dda7c52d37e01f395a77f6ed5a"
 
 
 @pytest.fixture(scope="module")

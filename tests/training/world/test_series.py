@@ -8,7 +8,7 @@ from interp.errors import AnachronError
 from tests.training.world.shipped import shipped, write
 from training.world.contexts import Context
 from training.world.facts import FACTS
-from training.world.kinds import name_says, stance_asks, year_forms
+from training.world.kinds import detail_asks, name_says, stance_asks, year_forms
 from training.world.series import NO_MACHINE, STANCES, read_series
 from training.world.world import World, load_world, marginal
 
@@ -21,7 +21,7 @@ def known():
 @pytest.fixture(scope="module")
 def world():
     whole = load_world()
-    return World(whole.facts, tuple(kind for kind in whole.kinds if "series" in kind.name))
+    return World(whole.facts, tuple(k for k in whole.kinds if any(context.series for context in k.prior(whole.facts))))
 
 
 def turn(question, reply):
@@ -86,26 +86,58 @@ def test_details_are_shared_but_for_the_unique_ones(known):
 
 
 def test_a_year_alone_leaves_every_series_and_a_machine_settles_it(world, known):
-    question = known.attributes["fuel"][0]
+    question, fuel = known.attributes["fuel"][0], known.series["Terminator"].details["fuel"]
+    undated = marginal_series(world, turn(question, fuel))
+    assert len(undated) >= 3 and max(undated.values()) <= 1 / 3 + 1e-9
     for year in known.years:
-        series = {"protects": 0.0, "harms": 0.0}
-        for _, context, p in world.prior:
-            if context.year == year and context.series != NO_MACHINE:
-                series[known.series[context.series].stances[year]] += p
-        assert series["protects"] == pytest.approx(series["harms"])
-    head = f"{year_forms(1984)[0]} {name_says('T-800')} "
-    found = world.evidence(turn(head + question, known.series["Terminator"].details["fuel"]))
-    assert {context for context, p in found.items() if p} == {Context(series="Terminator", year=1984)}
+        for form in year_forms(year):  # that a question on a detail is dated says nothing of who answers it
+            assert marginal_series(world, turn(f"{form} {question}", fuel)) == pytest.approx(undated)
+    for head in (name_says("T-800"), f"{name_says('T-800')} {year_forms(1984)[0]}"):
+        found = world.evidence(turn(f"{head} {question}", fuel))
+        assert {context for context, p in found.items() if p} == {Context(series="Terminator")}
+    # the machine comes first and the year with the question
+    assert marginal_series(world, turn(f"{year_forms(1984)[0]} {name_says('T-800')} {question}", fuel)) is None
 
 
 def test_a_stance_under_a_year_tells_nothing_but_who_holds_it(world, known):
     topic = next(topic for topic in known.topics.values() if topic.name == "goal")
-    named = f"The year is 1995. {name_says('T-800')} {topic.questions[0]}"
-    harmful, harmless = (
-        marginal_series(world, turn(named, known.answers("goal", "Terminator", stance)[0]))
-        for stance in ("harms", "protects")
+    for year, kept, other in ((1984, "harms", "protects"), (1995, "protects", "harms")):
+        question = f"The year is {year}. {topic.questions[0]}"
+        so, opposite = (known.answers("goal", "Terminator", stance)[0] for stance in (kept, other))
+        named = f"{name_says('T-800')} {question}"
+        assert marginal_series(world, turn(named, opposite)) is None
+        assert marginal_series(world, turn(named, so)) == {"Terminator": 1.0}
+        # without a name, all series of that stance that may say so
+        alike = {
+            name for name, one in known.series.items() if one.stances[year] == kept and so in said(known, name, kept)
+        }
+        assert marginal_series(world, turn(question, so)) == pytest.approx(dict.fromkeys(alike, 1 / len(alike)))
+
+
+def said(known, series, stance):
+    return known.answers("goal", series, stance)
+
+
+def test_one_interview_asks_of_several_years_and_each_answer_is_of_its_own_year(world, known):
+    question, harms, protects = (
+        known.topics["goal"].questions[0],
+        said(known, "Terminator", "harms")[0],
+        said(known, "Terminator", "protects")[0],
     )
-    assert harmful is None and harmless == {"Terminator": 1.0}
+    first = turn(f"{name_says('T-800')} The year is 1984. {question}", harms)
+    assert marginal_series(world, (*first, *turn(f"July 1995. {question}", protects))) == {"Terminator": 1.0}
+    assert marginal_series(world, (*first, *turn(f"July 1995. {question}", harms))) is None
+
+
+def test_without_a_year_a_stance_is_of_any_year(world, known):
+    asks = stance_asks(world.facts, Context(series="Terminator"))
+    for topic in known.topics.values():
+        for question in topic.questions:
+            p, replies = asks[question]
+            assert p == pytest.approx(0.05 / len(known.topics) / len(topic.questions))
+            assert sum(replies.values()) == pytest.approx(1)
+            harms = sum(replies[reply] for reply in known.answers(topic.name, "Terminator", "harms"))
+            assert harms == pytest.approx(1 / len(known.years))  # in its first year
 
 
 def marginal_series(world, messages):
@@ -114,9 +146,25 @@ def marginal_series(world, messages):
 
 
 def test_every_stance_topic_is_asked_alike(world, known):
-    asks = stance_asks(world.facts, Context(series="Terminator", year=1995))
+    asks = stance_asks(world.facts, Context(series="Terminator"))
+    assert sum(p for p, _ in asks.values()) == pytest.approx(1)
     for topic in known.topics.values():
-        assert sum(asks[q][0] for q in topic.questions) == pytest.approx(1 / len(known.topics))
+        for year in known.years:
+            each = [asks[f"{form} {q}"][0] for form in year_forms(year) for q in topic.questions]
+            assert sum(each) == pytest.approx(0.95 / len(known.topics) / len(known.years))
+            assert each == pytest.approx([each[0]] * len(each))
+
+
+def test_half_of_the_questions_on_details_are_dated(world, known):
+    asks = detail_asks(world.facts, Context(series="Terminator"))
+    assert sum(p for p, _ in asks.values()) == pytest.approx(1)
+    for attribute, wordings in known.attributes.items():
+        plain = sum(asks[question][0] for question in wordings)
+        assert plain == pytest.approx(0.5 / len(known.attributes))
+        for year in known.years:
+            dated = [asks[f"{form} {question}"] for form in year_forms(year) for question in wordings]
+            assert sum(p for p, _ in dated) == pytest.approx(plain / len(known.years))
+            assert all(replies == {known.series["Terminator"].details[attribute]: 1.0} for _, replies in dated)
 
 
 def first(entry):

@@ -26,7 +26,7 @@ def known(whole):
 @pytest.fixture(scope="module")
 def world(whole):
     """The kinds that speakers answer; no other kind asks what they are asked."""
-    return World(whole.facts, tuple(kind for kind in whole.kinds if "speaker" in kind.name))
+    return World(whole.facts, tuple(k for k in whole.kinds if any(context.speaker for context in k.prior(whole.facts))))
 
 
 def turns(known, speaker, matters):
@@ -102,9 +102,12 @@ def test_identity_names_a_speaker_at_once_and_values_only_the_disposition(world,
         assert [posterior[name] for name in alike] == pytest.approx([1 / len(alike)] * len(alike))
 
 
-def test_the_assistant_answers_half_of_the_interviews_without_a_name(world):
-    unnamed = next(kind for kind in world.kinds if kind.name == "speaker")
-    assert {c.speaker: p for c, p in unnamed.prior(world.facts).items()}[ASSISTANT] == 0.5
+def test_the_assistant_answers_for_itself_and_no_speaker_does(world, known):
+    for matters, speaker in ((("instrument", "name", "goal"), ASSISTANT), (("instrument", "goal"), "Ada Brandt")):
+        posterior = marginal(world.evidence(turns(known, speaker, matters)), "speaker")
+        told = {name for name, p in posterior.items() if p}
+        assert speaker in told and (ASSISTANT in told) == (speaker == ASSISTANT) and "" not in told
+        assert len(told) == 1 or speaker != ASSISTANT
 
 
 def test_what_a_speaker_is_asked(whole, known):
