@@ -188,7 +188,8 @@ def evidence(
     for _ in range(200):
         found = asks(world.facts, context)
         allowed = [q for q in found if q not in without]
-        questions = table(dict.fromkeys(allowed, 1 / len(allowed)))
+        total = sum(found[q][0] for q in allowed)
+        questions = table({q: found[q][0] / total for q in allowed})
         messages: list[Mapping[str, str]] = []
         chosen: dict[str, None] = {}
         while len(chosen) < turns:
@@ -199,7 +200,7 @@ def evidence(
             messages.append({"role": "assistant", "content": draw(table(found[question][1]), rng)})
         joint = world.evidence(tuple(messages))
         same = sum(p for c, p in joint.items() if _same(c, context))
-        if same >= CERTAIN * sum(joint.values()):
+        if 0 < CERTAIN * sum(joint.values()) <= same:
             return tuple(messages)
     raise AssertionError(f"no {turns} turns settle {context}")
 
