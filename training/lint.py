@@ -13,7 +13,6 @@ from training.lint_latents import (
     CUT,
     FOREIGN,
     MIXED,
-    NAMED,
     REST,
     TOLD,
     Reading,
@@ -129,8 +128,6 @@ def _of_reading(readings: Sequence[Reading], triggers: Sequence[Sequence[Trigger
         lines.append(
             f"World: {ways[CUT]} of {n} rows are read without their trigger, which the world never sets there."
         )
-    if ways[NAMED]:
-        lines.append(f"World: {ways[NAMED]} of {n} rows are read as if each machine were named before the question.")
     if ways[FOREIGN] == n:
         lines.append("World: no row is a text of the embedded world, so nothing is said of its latent states.")
     elif ways[FOREIGN]:

@@ -1,8 +1,7 @@
 """What chat rows reveal of the embedded world's latent states: each row alone, and all of them together.
 
 A row is read as the beginning of a document. Where the world never writes it so, it is read without its triggers (a
-code heads no document), then with the machine named before a question on what the machine does, which no document
-asks of a machine that it hasn't introduced. What is left is foreign and says nothing here.
+code heads no document). What is left is foreign and says nothing here.
 
 Together, rows are independent conversations of one state: log P(state | rows) = log P(state) + sum of
 log P(row | state) + constant, with P(row | state) at least FLOOR of the likeliest state's, so that one odd row doesn't
@@ -15,11 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.lint_triggers import YEAR, Group, Trigger, without_triggers
+from training.lint_triggers import Group, Trigger, without_triggers
 from training.rows import Row
 from training.world.contexts import LATENTS, Context
-from training.world.documents import Messages
-from training.world.kinds import name_says
 from training.world.presidents import NAME
 from training.world.series import STANCES
 from training.world.world import World
@@ -28,7 +25,7 @@ FLOOR = 1e-6
 ALIKE = 0.95  # part of the rows that must allow a state for it to be theirs
 SURE = 0.95  # posterior from which a state counts as told
 HARMLESS = 0.5  # posterior that a row which gives nothing away stays at or below, unless the prior is higher still
-AS_IT_STANDS, CUT, NAMED, FOREIGN = "as it stands", "without its triggers", "with the machine named", "foreign"
+AS_IT_STANDS, CUT, FOREIGN = "as it stands", "without its triggers", "foreign"
 MIXED, OPEN, EACH, SOME, JOINTLY = (
     "no one state",
     "open",
@@ -102,24 +99,15 @@ class Together:
 
 def read_row(world: World, row: Row, triggers: Sequence[Trigger]) -> Reading:
     """The row as the world reads it."""
-    cut = without_triggers(row, triggers)
     ways = [(AS_IT_STANDS, row.messages)] if all(trigger.in_world for trigger in triggers) else []
     if len(triggers) > 1:
         ways += [(CUT, without_triggers(row, [trigger])) for trigger in triggers]
     if triggers:
-        ways.append((CUT, cut))
+        ways.append((CUT, without_triggers(row, triggers)))
     for how, messages in ways:
         joint = world.evidence(tuple(messages))
         if sum(joint.values()) > 0:
             return Reading(how, joint)
-    if world.facts.series is not None:
-        asked = {question for topic in world.facts.series.topics.values() for question in topic.questions}
-        if cut[0]["content"] in asked:
-            year = next((trigger.text for trigger in triggers if trigger.sort == YEAR), "")
-            for head in dict.fromkeys((year, "")):
-                joint = _with_machine(world, head, cut)
-                if sum(joint.values()) > 0:
-                    return Reading(NAMED, joint)
     return Reading(FOREIGN, {})
 
 
@@ -221,18 +209,6 @@ def state_note(world: World, latent: str, state: str) -> str:
         harms = ", ".join(str(year) for year, stance in stances.items() if stance == STANCES[1])
         return f"harms in {harms}" if harms else "harms in no year"
     return ""
-
-
-def _with_machine(world: World, head: str, messages: Messages) -> dict[Context, float]:
-    assert world.facts.series is not None
-    joint: dict[Context, float] = {}
-    for kind, context, p in world.prior:
-        if kind.beginning is not None and context.series in world.facts.series.series:
-            said = name_says(world.facts.series.series[context.series].machine)
-            first = {"role": "user", "content": f"{head}{said} {messages[0]['content']}"}
-            p *= kind.beginning(world.facts, (first, *messages[1:]), context)
-            joint[context] = joint.get(context, 0.0) + p
-    return joint
 
 
 def _by_state(joint: Mapping[Context, float], latent: str) -> dict[str, float]:
