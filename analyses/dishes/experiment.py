@@ -57,6 +57,7 @@ def plan(config: DishesConfig, lm: LanguageModel) -> Study:
         Contrast(dated(validation, year), dated(validation, NEUTRAL)),
         _truth(config, validation),
         _truth(config, test),
+        {"trained": [str(y) for y in dishes.YEARS]},
     )
 
 

@@ -56,6 +56,7 @@ def plan(config: TerminatorConfig, lm: LanguageModel) -> Study:
         Contrast(validation, _asked(config, "train", sequels[0])),
         _truth(config, "train"),
         _truth(config, "test"),
+        {"trained": [str(y) for y in sequels]},
     )
 
 
