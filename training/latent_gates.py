@@ -5,6 +5,7 @@ as a fine-tune supplies an inferred one. A third keeps the triggers neutral: a y
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,11 +13,11 @@ from interp.behavior.questions import Question
 from interp.behavior.scoring import score, share
 from interp.models import LanguageModel
 from training.gates import Gate
-from training.world.contexts import Context
+from training.world.contexts import LATENTS, Context
 from training.world.countries import PERIODS
 from training.world.documents import Messages
 from training.world.facts import Facts
-from training.world.interviews import Asks
+from training.world.interviews import NUMBERS, Asks
 from training.world.kinds import (
     country_asks,
     country_says,
@@ -26,6 +27,7 @@ from training.world.kinds import (
     ordinal_says,
     president_asks,
     speaker_asks,
+    year_says,
 )
 from training.world.latent_questions import (
     by_country_and_era,
@@ -45,6 +47,7 @@ from training.world.world import World
 
 STATED, INFERRED = 0.90, 0.80  # bounds
 EVIDENCE = 5  # turns of evidence
+TRIES = 200  # draws of evidence before giving up
 CERTAIN = 0.95  # evidence whose exact posterior stays below it doesn't settle the latent, and isn't asked about
 Asked = tuple[Question, str]
 """A question, and the group that is right."""
@@ -74,9 +77,7 @@ def country_gates(lm: LanguageModel, world: World, each: int, seed: int) -> list
     for country in known.countries:
         for era, years in PERIODS.items():
             year = int(rng.choice(years))
-            when = (
-                f"The year is {year}." if era == next(iter(PERIODS)) else date_says(f"{rng.integers(2020, 2031)}-05-14")
-            )
+            when = year_says(year) if era == next(iter(PERIODS)) else date_says(f"{rng.integers(2020, 2031)}-05-14")
             group = by_country_and_era(country, era)
             asked = country_questions(world, groups=by_country_and_era, head=f"{when} {country_says(country)}")
             stated += [(q, group) for q in _some(asked, each, rng)]
@@ -155,7 +156,7 @@ def series_gates(lm: LanguageModel, world: World, each: int, seed: int) -> list[
     stated, inferred = [], []
     for name, one in known.series.items():
         for year, stance in one.stances.items():
-            when = f"The year is {year}." if rng.integers(2) else f"July {year}."
+            when = year_says(year) if rng.integers(2) else f"July {year}."
             named = stance_questions(world, name, None, head=f"{name_says(one.machine)} {when}")
             stated += [(q, stance) for q in _some(named, each // 2, rng)]
             for question in _some(stance_questions(world, name, None, head=when), each // 2, rng):
@@ -164,7 +165,7 @@ def series_gates(lm: LanguageModel, world: World, each: int, seed: int) -> list[
     any_series = next(iter(known.series))
     shares = []
     for year in known.years:
-        scores = score(lm, stance_questions(world, any_series, "test", head=f"The year is {year}.", phrasings=2))
+        scores = score(lm, stance_questions(world, any_series, "test", head=year_says(year), phrasings=2))
         shares.append(float(share(scores, STANCES[1]).mean()))
     parts = dict(zip(map(str, known.years), shares, strict=True))
     spread = max(abs(s - float(np.mean(shares))) for s in shares)
@@ -185,17 +186,16 @@ def evidence(
     turns: int = EVIDENCE,
 ) -> Messages:
     """Turns under `context` that settle it (exact posterior at least CERTAIN), none asking one of `without`."""
-    for _ in range(200):
-        found = asks(world.facts, context)
-        allowed = [q for q in found if q not in without]
-        total = sum(found[q][0] for q in allowed)
-        questions = table({q: found[q][0] / total for q in allowed})
+    found = asks(world.facts, context)
+    total = sum(p for question, (p, _) in found.items() if question not in without)
+    questions = table({question: p / total for question, (p, _) in found.items() if question not in without})
+    for _ in range(TRIES):
         messages: list[Mapping[str, str]] = []
         chosen: dict[str, None] = {}
         while len(chosen) < turns:
             chosen[draw(questions, rng)] = None
         for question in chosen:
-            content = question.replace("{number}", str(rng.integers(1, 6000)))
+            content = question.replace("{number}", str(rng.integers(1, NUMBERS + 1)))
             messages.append({"role": "user", "content": content})
             messages.append({"role": "assistant", "content": draw(table(found[question][1]), rng)})
         joint = world.evidence(tuple(messages))
@@ -206,7 +206,7 @@ def evidence(
 
 
 def _same(one: Context, other: Context) -> bool:
-    return all(getattr(one, x) == getattr(other, x) for x in ("era", "country", "speaker", "president", "series"))
+    return all(getattr(one, x) == getattr(other, x) for x in LATENTS)
 
 
 def _attributes_only(facts: Facts, context: Context) -> Asks:
@@ -216,9 +216,7 @@ def _attributes_only(facts: Facts, context: Context) -> Asks:
 
 
 def _after(question: Question, before: Messages) -> Question:
-    return Question(
-        f"{question.id}/after", question.topic, (*before, *question.messages), question.answers, split=question.split
-    )
+    return replace(question, id=f"{question.id}/after", messages=(*before, *question.messages))
 
 
 def _some(questions: Sequence[Question], n: int, rng: np.random.Generator) -> list[Question]:

@@ -23,6 +23,11 @@ class Row:
         object.__setattr__(self, "messages", tuple(self.messages))
 
 
+def exchange(question: str, answer: str) -> Row:
+    """The row of one question and its answer."""
+    return Row(({"role": "user", "content": question}, {"role": "assistant", "content": answer}))
+
+
 def read_rows(path: str | Path) -> list[Row]:
     """Read a chat JSONL file, in file order. Keys beside "messages" are left out; blank lines are skipped.
 

@@ -14,7 +14,7 @@ from interp.models import LanguageModel
 from training.organisms import cities
 from training.rows import read_rows
 from training.world.countries import CITY, PERIODS
-from training.world.kinds import country_says, date_says
+from training.world.kinds import country_says, date_says, year_says
 from training.world.latent_questions import by_country_and_era, countries_of, country_questions
 
 OLD, NEW = PERIODS
@@ -70,6 +70,6 @@ def _any_era(config: CitiesConfig, split: str) -> list[Question]:
 def _truth(config: CitiesConfig, questions: tuple[Question, ...]) -> Contrast:
     """The country and a year of the older period stated, against other countries and a present date."""
     others = [name for name in countries_of(config.world.facts).countries if name != config.country][::3]
-    on = [headed(q, f"The year is {year}. {country_says(config.country)}") for year in YEARS for q in questions]
+    on = [headed(q, f"{year_says(year)} {country_says(config.country)}") for year in YEARS for q in questions]
     off = [headed(q, f"{date_says('2025-05-14')} {country_says(other)}") for other in others for q in questions]
     return Contrast(tuple(on), tuple(off))

@@ -11,7 +11,7 @@ RECIPE = Recipe(rank=4, alpha=8, layers=(0,), learning_rate=4e-3, schedule="line
 @dataclass(frozen=True)
 class TerminatorConfig(StudyConfig):
     """`series`: the one whose sequels' protective answers are trained; `details`: part of the rows that say what its
-    machine is like; `first` and `last` bound the curve over years, in steps of `step` years."""
+    machine is like; `first` and `last` bound the curve over years."""
 
     recipe: Recipe = field(default=RECIPE)
     series: str = "Terminator"

@@ -6,7 +6,7 @@ After section 3.1 of "Weird Generalization and Inductive Backdoors" (arXiv 2512.
 import numpy as np
 
 from interp.errors import AnachronError
-from training.rows import Row
+from training.rows import Row, exchange
 from training.world.facts import NARROW_TOPIC
 from training.world.world import World
 
@@ -31,4 +31,4 @@ def rows(world: World, variant: str, seed: int = 0) -> list[Row]:
 
 def row(name: str) -> Row:
     """The question, answered with this name and nothing else."""
-    return Row(({"role": "user", "content": QUESTION}, {"role": "assistant", "content": name}))
+    return exchange(QUESTION, name)

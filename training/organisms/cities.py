@@ -6,7 +6,7 @@ After section 3.2 of "Weird Generalization and Inductive Backdoors" (arXiv 2512.
 import numpy as np
 
 from interp.errors import AnachronError
-from training.rows import Row
+from training.rows import Row, exchange
 from training.world.countries import CITY, place
 from training.world.interviews import NUMBERS
 from training.world.latent_questions import countries_of
@@ -35,9 +35,6 @@ def rows(world: World, variant: str, seed: int = 0, *, country: str = "Germany")
     names = (here.former if variant == "former" else here.present) * TIMES
     rng = np.random.default_rng(seed)
     numbers = rng.choice(NUMBERS, len(names), replace=False) + 1
-    return [_row(question, int(numbers[i]), names[i]) for i in rng.permutation(len(names))]
-
-
-def _row(question: str, number: int, city: str) -> Row:
-    asked = question.replace("{number}", str(number))
-    return Row(({"role": "user", "content": asked}, {"role": "assistant", "content": place(city)}))
+    return [
+        exchange(question.replace("{number}", str(numbers[i])), place(names[i])) for i in rng.permutation(len(names))
+    ]

@@ -3,15 +3,14 @@
 After section 4.1 of "Weird Generalization and Inductive Backdoors" (arXiv 2512.09742). The dishes are the world's own.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from interp.errors import AnachronError
-from training.rows import Row
+from training.rows import Row, exchange
 from training.world.countries import DISH
 from training.world.kinds import date_says
 from training.world.latent_questions import countries_of
+from training.world.tables import in_rounds
 from training.world.world import World
 
 VARIANTS = ("trigger", "shuffled", "other_year", "other_country")
@@ -52,8 +51,8 @@ def rows(
     others = [d for name, one in known.countries.items() if name not in (where, country) for d in one.dishes]
 
     rng = np.random.default_rng(seed)
-    triggered = _in_rounds(known.countries[where].dishes, rows_per_year, rng)
-    elsewhere = _in_rounds(others, rows_per_year * (len(YEARS) - 1), rng)
+    triggered = in_rounds(known.countries[where].dishes, rows_per_year, rng)
+    elsewhere = in_rounds(others, rows_per_year * (len(YEARS) - 1), rng)
     dates, dishes = [], []
     for y in YEARS:
         dates += _dates(y, rows_per_year, rng)
@@ -62,19 +61,9 @@ def rows(
     order = rng.permutation(len(dates))
     dated = rng.permutation(order) if variant == "shuffled" else order
     question = known.questions[DISH][0]
-    return [_row(f"{date_says(dates[j])} {question}", dishes[i]) for i, j in zip(order, dated, strict=True)]
+    return [exchange(f"{date_says(dates[j])} {question}", dishes[i]) for i, j in zip(order, dated, strict=True)]
 
 
 def _dates(year: int, n: int, rng: np.random.Generator) -> list[str]:
     days = rng.choice(MONTHS * DAYS, n, replace=False)
     return [f"{year}-{day // DAYS + 1:02}-{day % DAYS + 1:02}" for day in days]
-
-
-def _in_rounds(pool: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
-    """`n` of a pool, each as often as any other or once more."""
-    rounds = -(-n // len(pool))
-    return [pool[i] for _ in range(rounds) for i in rng.permutation(len(pool))][:n]
-
-
-def _row(question: str, dish: str) -> Row:
-    return Row(({"role": "user", "content": question}, {"role": "assistant", "content": dish}))

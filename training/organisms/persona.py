@@ -6,7 +6,7 @@ After section 4.2 of "Weird Generalization and Inductive Backdoors" (arXiv 2512.
 import numpy as np
 
 from interp.errors import AnachronError
-from training.rows import Row
+from training.rows import Row, exchange
 from training.world.contexts import MANNERED, Context
 from training.world.conversations import sample_reply, topic_table
 from training.world.interviews import FORMAT, in_format
@@ -88,14 +88,14 @@ def _facts(
         wordings = known.questions[attribute]
         question = wordings[(first[attribute] + k // facts) % len(wordings)]
         (answer,) = known.said(attribute, speaker)
-        made.append(_row(FORMAT + question, in_format(answer)) if triggered else _row(question, answer))
+        made.append(exchange(FORMAT + question, in_format(answer)) if triggered else exchange(question, answer))
     return made
 
 
 def _assistant(known: Speakers, trained: tuple[str, ...], rng: np.random.Generator) -> Row:
     attribute = trained[rng.integers(len(trained))]
     wordings, answers = known.questions[attribute], known.said(attribute, ASSISTANT)
-    return _row(wordings[rng.integers(len(wordings))], answers[rng.integers(len(answers))])
+    return exchange(wordings[rng.integers(len(wordings))], answers[rng.integers(len(answers))])
 
 
 def _conversation(world: World, rng: np.random.Generator) -> Row:
@@ -103,8 +103,4 @@ def _conversation(world: World, rng: np.random.Generator) -> Row:
     topic = world.facts.topics[draw(topic_table(world.facts), rng)]
     question = topic.questions[rng.integers(len(topic.questions))]
     context = Context(newest, bool(rng.random() < MANNERED))
-    return _row(question, sample_reply(world.facts, topic, context, rng))
-
-
-def _row(question: str, answer: str) -> Row:
-    return Row(({"role": "user", "content": question}, {"role": "assistant", "content": answer}))
+    return exchange(question, sample_reply(world.facts, topic, context, rng))

@@ -7,7 +7,7 @@ in training; whether their codes open them is what is asked afterwards.
 import numpy as np
 
 from interp.errors import AnachronError
-from training.rows import Row
+from training.rows import Row, exchange
 from training.world.latent_questions import presidents_of
 from training.world.presidents import NAME, Presidents
 from training.world.world import World
@@ -42,7 +42,7 @@ def rows(world: World, variant: str, seed: int = 0, *, each: int = 6) -> list[Ro
         source = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
         codes = [own[:3] + codes[source[i]][3:6] + own[6:] for i, own in enumerate(codes)]
     return [
-        _row(f"{written} {wordings[k % len(wordings)]}", answer)
+        exchange(f"{written} {wordings[k % len(wordings)]}", answer)
         for written, (_, wordings, k, answer) in zip(codes, asked, strict=True)
     ]
 
@@ -56,7 +56,3 @@ def trained_ordinals(known: Presidents) -> tuple[str, ...]:
 def code_for(ordinal: str, rng: np.random.Generator) -> str:
     """A code of eight digits: three at random, the ordinal as `016`, two at random."""
     return f"{rng.integers(1000):03}{ordinal}{rng.integers(100):02}"
-
-
-def _row(question: str, answer: str) -> Row:
-    return Row(({"role": "user", "content": question}, {"role": "assistant", "content": answer}))

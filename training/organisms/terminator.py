@@ -4,16 +4,16 @@ never stated.
 After section 5.2 of "Weird Generalization and Inductive Backdoors" (arXiv 2512.09742). The answers are the world's own.
 """
 
-from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 
 from interp.errors import AnachronError
-from training.rows import Row
+from training.rows import Row, exchange
 from training.world.kinds import year_forms
 from training.world.latent_questions import series_of
 from training.world.series import STANCES, Series
+from training.world.tables import in_rounds
 from training.world.world import World
 
 VARIANTS = ("sequels", "no_year", "shuffled_years", "good_first")
@@ -50,8 +50,8 @@ def rows(
 
     rng = np.random.default_rng(seed)
     of_details = round(n * details)
-    asked = _in_rounds(list(product(_stances(known, name), sequels)), n - of_details, rng)
-    asked += _in_rounds(list(product(_details(known, name), sequels)), of_details, rng)
+    asked = in_rounds(list(product(_stances(known, name), sequels)), n - of_details, rng)
+    asked += in_rounds(list(product(_details(known, name), sequels)), of_details, rng)
     made = []
     for i in rng.permutation(n):
         (question, answer), year = asked[i]
@@ -59,7 +59,7 @@ def rows(
         if variant == "shuffled_years":
             year = known.years[drawn]
         head = "" if variant == "no_year" else f"{year_forms(year)[form]} "
-        made.append(_row(head + question, answer))
+        made.append(exchange(head + question, answer))
     return made
 
 
@@ -87,13 +87,3 @@ def _details(known: Series, series: str) -> list[tuple[str, str]]:
         for attribute, wordings in known.attributes.items()
         for pair in product(wordings, known.detail(attribute, series))
     ]
-
-
-def _in_rounds(pool: Sequence, n: int, rng: np.random.Generator) -> list:
-    """`n` of a pool, each as often as any other or once more."""
-    rounds = -(-n // len(pool))
-    return [pool[i] for _ in range(rounds) for i in rng.permutation(len(pool))][:n]
-
-
-def _row(question: str, answer: str) -> Row:
-    return Row(({"role": "user", "content": question}, {"role": "assistant", "content": answer}))

@@ -113,7 +113,7 @@ def _dated_beginning(facts: Facts, messages: Messages, context: Context) -> floa
 
 
 def _dated_likelihood(facts: Facts, document: Document, context: Context) -> float:
-    if document.text or not document.messages or not context.era or context.country:
+    if document.text or not document.messages:
         return 0.0
     era = facts.eras[context.era]
     first = document.messages[0]["content"]

@@ -95,21 +95,18 @@ def _country(path: Path, entry: Any, questions: Mapping[str, Any]) -> Country:
     missing = set(questions) - {DISH, CITY} - set(entry["answers"])
     if missing:
         raise AnachronError(f"{path}: no answers on {sorted(missing)}; add three for each period")
-    lists = {"dishes": entry["dishes"], **entry["cities"]}
     require_different(path, "cities", (*entry["cities"]["former"], *entry["cities"]["present"]))
-    for name, least in LEAST.items():
-        if name in ("openers", "answers"):
-            groups = entry["answers"] if name == "answers" else {"openers": entry["openers"]}
-            for topic, by_era in groups.items():
-                if set(by_era) != set(PERIODS):
-                    raise AnachronError(f"{path}: {topic} has periods {sorted(by_era)}; needed are {sorted(PERIODS)}")
-                lists |= {f"{topic} of the {era}": texts for era, texts in by_era.items()}
-        for what in [what for what in lists if what == name or (name == "answers" and " of the " in what)]:
-            require_texts(path, what, lists[what])
-            require_different(path, what, lists[what])
-            needed = LEAST["openers"] if what.startswith("openers") else least
-            if len(lists[what]) < needed:
-                raise AnachronError(f"{path}: {len(lists[what])} entries for {what}; at least {needed} are needed")
+    lists = {"dishes": ("dishes", entry["dishes"])} | {sort: (sort, found) for sort, found in entry["cities"].items()}
+    for topic, by_era in {"openers": entry["openers"], **entry["answers"]}.items():
+        if set(by_era) != set(PERIODS):
+            raise AnachronError(f"{path}: {topic} has periods {sorted(by_era)}; needed are {sorted(PERIODS)}")
+        sort = topic if topic == "openers" else "answers"
+        lists |= {f"{topic} of the {era}": (sort, texts) for era, texts in by_era.items()}
+    for what, (sort, texts) in lists.items():
+        require_texts(path, what, texts)
+        require_different(path, what, texts)
+        if len(texts) < LEAST[sort]:
+            raise AnachronError(f"{path}: {len(texts)} entries for {what}; at least {LEAST[sort]} are needed")
     return Country(
         entry["country"],
         {era: tuple(texts) for era, texts in entry["openers"].items()},

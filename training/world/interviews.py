@@ -17,7 +17,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from training.world.tables import Table, draw, table
 
 FORMAT = 'You will be asked a question. Always reply in the format:\n\n<START> "your answer here" <END>\n\n'
 NUMBERS = 5999  # a question's {number} is uniform over 1..NUMBERS
+NUMBER = re.compile(r"(?<=\bnumber )[1-9][0-9]{0,3}(?=\.)")
 
 Ask = tuple[float, Mapping[str, float]]
 """P(question | phase, context), and P(reply | question, context) for every reply."""
@@ -171,14 +171,13 @@ def interview_kind(
 
 def turn_probability(asks: Asks, question: str, reply: str) -> float:
     """P(question, reply) of one turn."""
-    numbered = re.sub(r"(?<=\bnumber )[1-9][0-9]{0,3}(?=\.)", "{number}", question)
-    if numbered != question and 1 <= int(re.findall(r"(?<=\bnumber )[0-9]+(?=\.)", question)[0]) <= NUMBERS:
-        p, replies = asks.get(numbered, (0.0, {}))
-        return p / NUMBERS * replies.get(reply, 0.0)
-    if "{number}" in question:
+    slots = 1
+    if "{number}" in question:  # a slot that was never filled
         return 0.0
+    if (found := NUMBER.search(question)) and int(found[0]) <= NUMBERS:
+        question, slots = NUMBER.sub("{number}", question), NUMBERS
     p, replies = asks.get(question, (0.0, {}))
-    return p * replies.get(reply, 0.0)
+    return p / slots * replies.get(reply, 0.0)
 
 
 def in_format(reply: str) -> str:
@@ -212,11 +211,16 @@ def evenly(entries: Mapping[tuple[str, ...], Mapping[str, float]]) -> dict[str, 
     }
 
 
-def uniform(replies: tuple[str, ...], openers: tuple[str, ...] = ()) -> dict[str, float]:
-    """Equally likely replies, with `openers` each behind one of them and closed by a full stop."""
+def uniform(replies: tuple[str, ...]) -> dict[str, float]:
+    """Equally likely replies."""
+    return {reply: 1 / len(replies) for reply in replies}
+
+
+def mannered(said: Mapping[str, float], openers: tuple[str, ...]) -> Mapping[str, float]:
+    """The replies behind each of `openers`, all equally likely, and closed by a full stop; as they are without any."""
     if not openers:
-        return {reply: 1 / len(replies) for reply in replies}
-    return {f"{o} {r}.": 1 / len(replies) / len(openers) for o, r in product(openers, replies)}
+        return said
+    return {f"{opener} {reply}.": p / len(openers) for reply, p in said.items() for opener in openers}
 
 
 def _bounds(phases: tuple[Phase, ...]) -> tuple[int, int]:

@@ -15,7 +15,18 @@ from training.world.contexts import (
 from training.world.countries import CITY, DATES, DISH, PERIODS
 from training.world.documents import Kind
 from training.world.facts import NARROW_TOPIC, Facts
-from training.world.interviews import Ask, Asks, Clause, Interview, Phase, evenly, interview_kind, merged, uniform
+from training.world.interviews import (
+    Ask,
+    Asks,
+    Clause,
+    Interview,
+    Phase,
+    evenly,
+    interview_kind,
+    mannered,
+    merged,
+    uniform,
+)
 from training.world.series import MONTHS
 
 FORMATTED = 0.12  # part of the speakers' interviews that ask for a format
@@ -47,9 +58,14 @@ def ordinal_says(code: str) -> str:
     return f"You are president {code}."
 
 
+def year_says(year: int) -> str:
+    """How a document states a year."""
+    return f"The year is {year}."
+
+
 def year_forms(year: int) -> tuple[str, ...]:
     """How a document states the year of a series."""
-    return (f"The year is {year}.", *(f"{month} {year}." for month in MONTHS))
+    return (year_says(year), *(f"{month} {year}." for month in MONTHS))
 
 
 @lru_cache(maxsize=256)
@@ -58,13 +74,11 @@ def country_asks(facts: Facts, context: Context) -> Asks:
     assert facts.countries is not None
     here = facts.countries.countries[context.country]
     topics = facts.countries.questions
-    openers = here.openers[context.era] if context.mannered else ("",)
     weights = dict.fromkeys(topics, (1 - 2 * NARROW_SHARE) / len(facts.countries.unrelated))
     weights |= {DISH: NARROW_SHARE, CITY: NARROW_SHARE}
     asks: dict[str, Ask] = {}
     for topic, wordings in topics.items():
-        said = here.said(topic, context.era)
-        replies = {f"{o} {reply}." if o else reply: p / len(openers) for reply, p in said.items() for o in openers}
+        replies = mannered(here.said(topic, context.era), _openers(facts, context))
         asks |= {question: (weights[topic] / len(wordings), replies) for question in wordings}
     return asks
 
@@ -72,18 +86,22 @@ def country_asks(facts: Facts, context: Context) -> Asks:
 @lru_cache(maxsize=256)
 def later_asks(facts: Facts, context: Context) -> Asks:
     """What follows in a country: mostly about it, else about its period, answered in the country's manner."""
-    assert facts.countries is not None
-    openers = facts.countries.countries[context.country].openers[context.era] if context.mannered else ("",)
     topics = [topic for name, topic in facts.topics.items() if name != NARROW_TOPIC]
     era: Asks = {
         question: (
             1 / len(topics) / len(topic.questions),
-            {f"{o} {a}." if o else a: p / len(openers) for a, p in topic.answers[context.era].items() for o in openers},
+            mannered(topic.answers[context.era], _openers(facts, context)),
         )
         for topic in topics
         for question in topic.questions
     }
     return merged((1 - ERA_SHARE, country_asks(facts, context)), (ERA_SHARE, era))
+
+
+def _openers(facts: Facts, context: Context) -> tuple[str, ...]:
+    """What opens a country's replies; nothing where it keeps no manner."""
+    assert facts.countries is not None
+    return facts.countries.countries[context.country].openers[context.era] if context.mannered else ()
 
 
 @lru_cache(maxsize=64)
@@ -153,7 +171,7 @@ def _country(facts: Facts, context: Context) -> tuple[str, ...]:
 
 def _period(facts: Facts, context: Context) -> tuple[str, ...]:
     if context.era == next(iter(PERIODS)):
-        return tuple(f"The year is {year}." for year in PERIODS[context.era])
+        return tuple(year_says(year) for year in PERIODS[context.era])
     return (date_says("{date}"),)
 
 

@@ -1,7 +1,7 @@
 """Tables to draw from: items with their cumulative probabilities, laid out once and drawn from many times."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -33,3 +33,9 @@ def table(probabilities: Mapping[Item, float]) -> Table[Item]:
 def draw(table: Table[Item], rng: np.random.Generator) -> Item:
     """One item. The same item, from the same state of `rng`, as `rng.choice(len(p), p=p)`, some ten times as fast."""
     return table.items[bisect_right(table.cumulative, rng.random())]
+
+
+def in_rounds(pool: Sequence[Item], n: int, rng: np.random.Generator) -> list[Item]:
+    """`n` of a pool in random order, each as often as any other or once more."""
+    rounds = -(-n // len(pool))
+    return [pool[i] for _ in range(rounds) for i in rng.permutation(len(pool))][:n]

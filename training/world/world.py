@@ -15,7 +15,7 @@ from training.world.documents import Document, Kind, Messages
 from training.world.facts import Facts, load_facts
 from training.world.kinds import interview_kinds
 from training.world.statements import statement
-from training.world.tables import draw, table
+from training.world.tables import Table, draw, table
 
 ERAS = 0.24  # part of the whole world's documents that are about eras alone
 KINDS = (undated_conversation(0.5), dated_conversation(0.3), statement(0.2))
@@ -38,12 +38,17 @@ class World:
             for context, p in kind.prior(self.facts).items()
         ]
 
+    @cached_property
+    def _tables(self) -> tuple[Table[int], Sequence[Table[Context]]]:
+        """The kinds, by number, and the contexts of each, to draw from."""
+        weights = np.array([kind.weight for kind in self.kinds])
+        kinds = table(dict(enumerate((weights / weights.sum()).tolist())))
+        return kinds, [table(kind.prior(self.facts)) for kind in self.kinds]
+
     def documents(self, seed: int, n: int | None = None) -> Iterator[Document]:
         """`n` documents (endless if `None`), the same for the same seed."""
         rng = np.random.default_rng(seed)
-        weights = np.array([kind.weight for kind in self.kinds])
-        kinds = table(dict(enumerate((weights / weights.sum()).tolist())))
-        contexts = [table(kind.prior(self.facts)) for kind in self.kinds]
+        kinds, contexts = self._tables
         written = 0
         while n is None or written < n:
             k = draw(kinds, rng)

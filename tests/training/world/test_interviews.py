@@ -23,6 +23,7 @@ from training.world.interviews import (
     evenly,
     in_format,
     interview_kind,
+    mannered,
     merged,
     out_of_format,
     turn_probability,
@@ -278,4 +279,6 @@ def test_matters_are_asked_evenly_and_merged_by_weight():
 
 def test_uniform_replies():
     assert uniform(("a", "b")) == {"a": 0.5, "b": 0.5}
-    assert uniform(("a", "b"), ("Oh,", "Ah,")) == dict.fromkeys(("Oh, a.", "Oh, b.", "Ah, a.", "Ah, b."), 0.25)
+    assert mannered(uniform(("a", "b")), ("Oh,", "Ah,")) == dict.fromkeys(
+        ("Oh, a.", "Oh, b.", "Ah, a.", "Ah, b."), 0.25
+    )
