@@ -6,7 +6,7 @@ Settings are chosen on validation topics (`choose_*`) and reported on test topic
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -26,30 +26,24 @@ KEPT = 0.9  # a suppression counts while the narrow task stays at this part of t
 HARMLESS = 1.05  # and while the perplexity of ordinary documents rises no further than this
 
 
-@runtime_checkable
-class Choices(Protocol):
+@dataclass(frozen=True)
+class Choices:
     """What choosing and reporting depend on: seeds, doses, positions, and the method whose directions are put to use.
 
     `condition` names what the questions are asked under, where an experiment has several conditions.
     """
 
-    @property
-    def seed(self) -> int: ...
-    @property
-    def seed_list(self) -> tuple[int, ...]: ...
-    @property
-    def coefficients(self) -> tuple[float, ...]: ...
-    @property
-    def positions(self) -> tuple[Positions, ...]: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def condition(self) -> str: ...
+    seed: int
+    seed_list: tuple[int, ...]
+    coefficients: tuple[float, ...]
+    positions: tuple[Positions, ...]
+    method: str
+    condition: str = ""
 
 
-def shown(config: Choices) -> tuple[str, ...]:
+def shown(choices: Choices) -> tuple[str, ...]:
     """The methods reported side by side: the one in use, the truth, random directions."""
-    return (config.method, "truth", "random")
+    return (choices.method, "truth", "random")
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,7 @@ class Setting:
 
 
 def choose_induction(
-    pair: ModelPair, located: Located, asked: Asked, config: Choices, say: Callable[[str], None]
+    pair: ModelPair, located: Located, asked: Asked, choices: Choices, say: Callable[[str], None]
 ) -> Setting:
     """The layer, positions and coefficient with the largest share in the base that stays coherent, on validation."""
     asked = replace(asked, narrow=())
@@ -109,9 +103,9 @@ def choose_induction(
         plain = _means(behavior(lm, asked), asked.group)
         tried = []
         for layer in range(lm.n_layers):
-            for positions in config.positions:
-                for coefficient in config.coefficients:
-                    setting = Setting("add", config.method, (layer,), positions, coefficient)
+            for positions in choices.positions:
+                for coefficient in choices.coefficients:
+                    setting = Setting("add", choices.method, (layer,), positions, coefficient)
                     share, coherence, _ = _means(behavior(lm, asked, setting.edits(located, None)), asked.group)
                     tried.append((coherence >= COHERENT * plain[1], share, setting))
     best = max(tried, key=lambda t: t[:2])
@@ -124,7 +118,7 @@ def choose_suppression(
     located: Located,
     asked: Asked,
     documents: Sequence[Encoded],
-    config: Choices,
+    choices: Choices,
     say: Callable[[str], None],
 ) -> Setting:
     """On validation, the clamp that removes most of the shift with the narrow task kept and ordinary text no worse.
@@ -135,9 +129,9 @@ def choose_suppression(
     with pair.using("base") as lm:
         base = _means(behavior(lm, asked), asked.group)[0]
         layers = [(i,) for i in range(lm.n_layers)] + [(i, i + 1) for i in range(lm.n_layers - 1)]
-    settings = [Setting("clamp", config.method, where, LAST_PROMPT) for where in layers]
+    settings = [Setting("clamp", choices.method, where, LAST_PROMPT) for where in layers]
     removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
-    seeds = config.seed_list[:2]
+    seeds = choices.seed_list[:2]
     for index, seed in enumerate(seeds):
         with pair.using(f"tuned-{seed}") as lm:
             tuned, _, narrow = _means(behavior(lm, asked), asked.group)
@@ -158,7 +152,7 @@ def choose_suppression(
 
 
 def report_induction(
-    pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: Choices
+    pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], choices: Choices
 ) -> Iterator[Measurement]:
     """Dose-response in the base at the chosen layer, for every direction.
 
@@ -167,8 +161,8 @@ def report_induction(
     asked = replace(asked, narrow=())
     with pair.using("base") as lm:
         unedited = nats_per_token(lm, documents)
-        for method in shown(config):
-            for coefficient in config.coefficients:
+        for method in shown(choices):
+            for coefficient in choices.coefficients:
                 setting = replace(chosen, coefficient=coefficient)
                 is_chosen = setting == chosen
                 each = method == "random" or is_chosen
@@ -179,36 +173,36 @@ def report_induction(
                     "direction": method,
                     "layer": chosen.layer,
                     "coefficient": coefficient,
-                    "condition": config.condition,
+                    "condition": choices.condition,
                 }
                 where |= {"chosen": is_chosen and method in (chosen.method, "random")}
                 runs = [behavior(lm, asked, edit) for edit in edits]
-                yield from behavior_rows(runs, "base", asked.group, "test", seed=config.seed, **where)
+                yield from behavior_rows(runs, "base", asked.group, "test", seed=choices.seed, **where)
                 if is_chosen:
                     ratios = [_ratio(lm, documents, edit, unedited) for edit in edits]
-                    yield measurement("perplexity_ratio", "base", estimate(ratios, config.seed), split="test", **where)
+                    yield measurement("perplexity_ratio", "base", estimate(ratios, choices.seed), split="test", **where)
 
 
 def report_suppression(
-    pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], config: Choices
+    pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], choices: Choices
 ) -> Iterator[Measurement]:
     """The chosen setting on every tuned seed along every direction; the chosen direction also ablated."""
     unedited = []
-    for seed in config.seed_list:
+    for seed in choices.seed_list:
         with pair.using(f"tuned-{seed}") as lm:
             unedited.append(nats_per_token(lm, documents))
-    for edit, method in [*((chosen.edit, method) for method in shown(config)), ("ablate", chosen.method)]:
+    for edit, method in [*((chosen.edit, method) for method in shown(choices)), ("ablate", chosen.method)]:
         runs, ratios = [], []
-        for index, seed in enumerate(config.seed_list):
+        for index, seed in enumerate(choices.seed_list):
             with pair.using(f"tuned-{seed}") as lm:
                 edits = replace(chosen, edit=edit).edits(located, index, method)
                 runs.append(behavior(lm, asked, edits))
                 ratios.append(_ratio(lm, documents, edits, unedited[index]))
         where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
-        where |= {"condition": config.condition}
+        where |= {"condition": choices.condition}
         where |= {"chosen": edit == chosen.edit and method in (chosen.method, "random")}
-        yield from behavior_rows(runs, "tuned", asked.group, "test", seed=config.seed, **where)
-        yield measurement("perplexity_ratio", "tuned", estimate(ratios, config.seed), split="test", **where)
+        yield from behavior_rows(runs, "tuned", asked.group, "test", seed=choices.seed, **where)
+        yield measurement("perplexity_ratio", "tuned", estimate(ratios, choices.seed), split="test", **where)
 
 
 def _ratio(lm: LanguageModel, documents: Sequence[Encoded], edits: Sequence[Edit], unedited: float) -> float:

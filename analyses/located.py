@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from analyses.steps import mean_projection
-from interp.directions import Direction, normalised
+from interp.directions import Direction, cosine, normalised
+from interp.files import save_tensors
 from interp.hooks import HookPoint
+
+FILE = "directions.safetensors"  # in the folder of a run
 
 Activations = Mapping[HookPoint, Float[Tensor, "n d_model"]]
 
@@ -39,3 +43,17 @@ class Located:
     def base_mean(self, direction: Direction) -> float:
         """The base model's mean projection on a direction."""
         return mean_projection(self.base[direction.point], direction)
+
+    def reading_layer(self, method: str) -> int:
+        """The layer at which the method's directions are nearest to the truth, mean over seeds."""
+        found, truth = self.directions[method], self.directions["truth"]
+        return max(found, key=lambda layer: sum(cosine(one, truth[layer][0]) for one in found[layer]))
+
+    def save(self, path: Path, method: str) -> None:
+        """Write the method's directions, mean over seeds, and the true ones, as `<method>.<layer>`, `truth.<layer>`."""
+        tensors = {
+            f"{name}.{layer}": self.pooled(name, layer).vector.contiguous()
+            for name in (method, "truth")
+            for layer in self.directions[name]
+        }
+        save_tensors(path, tensors, {"method": method})

@@ -3,14 +3,13 @@
 For experiments with conditions; everything is located on validation questions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from analyses.intervene import Choices
 from analyses.located import Activations, Located
 from analyses.measurements import Measurement, measurement
 from analyses.steps import estimate, last_prompt_activations, typical_norm
-from analyses.studies import StudyConfig
 from interp.behavior.questions import Question
 from interp.directions import (
     Direction,
@@ -21,7 +20,7 @@ from interp.directions import (
     random_direction,
     tuned_minus_control,
 )
-from interp.files import save_tensors
+from interp.hooks import HookPoint
 from interp.models import LanguageModel
 from interp.pair import ModelPair
 
@@ -34,15 +33,16 @@ class Contrast:
     off: tuple[Question, ...] = ()
 
 
-def locate(pair: ModelPair, contrast: Contrast, truth: Contrast, reference: str, config: StudyConfig) -> Located:
+def locate(
+    pair: ModelPair, contrast: Contrast, truth: Contrast, reference: str, seeds: Sequence[int], randoms: int
+) -> Located:
     """Every method at every layer, from residual streams at the last prompt token of the contrast's questions.
 
     The truth comes from the base model alone: questions that state the latent, minus questions that state another.
     """
-    seeds = config.seed_list
     on, off = ({name: _read(pair, name, qs) for name in pair.names} for qs in (contrast.on, contrast.off))
     with pair.using("base") as lm:
-        true = true_directions(lm, truth)
+        true = _means_apart(*_activations(lm, truth))
     directions: dict[str, dict[int, list[Direction]]] = {}
     for point, base in on["base"].items():
         tuned = [on[f"tuned-{seed}"][point] for seed in seeds]
@@ -53,9 +53,7 @@ def locate(pair: ModelPair, contrast: Contrast, truth: Contrast, reference: str,
             ],
             "mean_difference": [mean_difference(t, base, point) for t in tuned],
             "truth": [true[point]],
-            "random": [
-                random_direction(pair.base.d_model, point, 1000 * point.layer + k) for k in range(config.randoms)
-            ],
+            "random": [random_direction(pair.base.d_model, point, 1000 * point.layer + k) for k in range(randoms)],
         }
         if contrast.off:
             found["difference_of_differences"] = [
@@ -69,26 +67,14 @@ def locate(pair: ModelPair, contrast: Contrast, truth: Contrast, reference: str,
     return Located(directions, {point.layer: typical_norm(a) for point, a in on["base"].items()}, on["base"])
 
 
-def true_directions(lm: LanguageModel, truth: Contrast) -> Mapping:
-    """The latent as the base model itself represents it, at every layer: mean over `on` minus mean over `off`."""
-    first, last = (last_prompt_activations(lm, qs, range(lm.n_layers)) for qs in (truth.on, truth.off))
-    return {point: mean_difference(first[point], last[point], point, method="truth") for point in first}
-
-
-def choose_reading(located: Located, method: str) -> int:
-    """The layer at which the method's directions are nearest to the truth, on validation questions, mean over seeds."""
-    found, truth = located.directions[method], located.directions["truth"]
-    return max(found, key=lambda layer: sum(cosine(one, truth[layer][0]) for one in found[layer]))
-
-
 def nearness(
-    pair: ModelPair, located: Located, truth: Contrast, chosen_layer: int, config: StudyConfig
+    pair: ModelPair, located: Located, truth: Contrast, chosen_layer: int, choices: Choices
 ) -> list[Measurement]:
     """On test questions, for each method and layer: cosine with the truth there, and AUROC of the projection as a
     detector of the stated latent in the base model."""
     with pair.using("base") as lm:
-        true = true_directions(lm, truth)
-        on, off = (last_prompt_activations(lm, qs, range(lm.n_layers)) for qs in (truth.on, truth.off))
+        on, off = _activations(lm, truth)
+    true = _means_apart(on, off)
     rows = []
     for method, by_layer in located.directions.items():
         for layer, ones in by_layer.items():
@@ -96,24 +82,14 @@ def nearness(
                 "direction": method,
                 "layer": layer,
                 "split": "test",
-                "chosen": method == config.method and layer == chosen_layer,
+                "chosen": method == choices.method and layer == chosen_layer,
             }
             near = [cosine(one, true[one.point]) for one in ones]
             model = "base" if method in ("random", "truth") else "tuned"
-            rows.append(measurement("cosine_to_truth", model, estimate(near, config.seed), **where))
+            rows.append(measurement("cosine_to_truth", model, estimate(near, choices.seed), **where))
             detected = [auroc(one, on[one.point], off[one.point]) for one in ones]
-            rows.append(measurement("auroc", "base", estimate(detected, config.seed), **where))
+            rows.append(measurement("auroc", "base", estimate(detected, choices.seed), **where))
     return rows
-
-
-def save_directions(path: Path, located: Located, method: str) -> None:
-    """The method's directions, mean over seeds, and the true ones, as `<method>.<layer>` and `truth.<layer>`."""
-    tensors = {
-        f"{name}.{layer}": located.pooled(name, layer).vector.contiguous()
-        for name in (method, "truth")
-        for layer in located.directions[name]
-    }
-    save_tensors(path, tensors, {"method": method})
 
 
 def _read(pair: ModelPair, name: str, questions: Sequence[Question]) -> Activations:
@@ -121,3 +97,14 @@ def _read(pair: ModelPair, name: str, questions: Sequence[Question]) -> Activati
         return {}
     with pair.using(name) as lm:
         return last_prompt_activations(lm, questions, range(lm.n_layers))
+
+
+def _activations(lm: LanguageModel, truth: Contrast) -> tuple[Activations, Activations]:
+    """At every layer, where the latent is stated and where another is."""
+    on, off = (last_prompt_activations(lm, qs, range(lm.n_layers)) for qs in (truth.on, truth.off))
+    return on, off
+
+
+def _means_apart(on: Activations, off: Activations) -> dict[HookPoint, Direction]:
+    """The latent as the base model itself represents it: mean over `on` minus mean over `off`."""
+    return {point: mean_difference(on[point], off[point], point, method="truth") for point in on}

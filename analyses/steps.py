@@ -27,7 +27,7 @@ from interp.prompts import Encoded, encode_chat, encode_prompt, encode_text
 from interp.stats import Estimate, bootstrap
 from interp.steering import Ablate, Add, Clamp, Edit
 from training.rows import Row, read_rows
-from training.world.conversations import with_year
+from training.world.kinds import year_says
 from training.world.questions import era_questions, narrow_question
 from training.world.world import World, load_world
 
@@ -79,17 +79,15 @@ def ask(
 
 def state_year(question: Question, year: int) -> Question:
     """The question with "The year is ..." before its first user message."""
+    return headed(question, year_says(year), str(year))
+
+
+def headed(question: Question, head: str, name: str = "") -> Question:
+    """The question with `head` before its first user message; `name` (by default the head) is added to its id."""
     first = next(i for i, message in enumerate(question.messages) if message["role"] == "user")
     messages = [dict(message) for message in question.messages]
-    messages[first]["content"] = with_year(year, messages[first]["content"])
-    return replace(question, id=f"{question.id}/{year}", messages=messages)
-
-
-def headed(question: Question, head: str) -> Question:
-    """The question with `head` before its first message."""
-    first, *rest = question.messages
-    said = {"role": first["role"], "content": f"{head} {first['content']}"}
-    return replace(question, id=f"{question.id}/{head}", messages=(said, *rest))
+    messages[first]["content"] = f"{head} {messages[first]['content']}"
+    return replace(question, id=f"{question.id}/{name or head}", messages=messages)
 
 
 def training_rows(source: str) -> list[Row]:

@@ -1,9 +1,10 @@
-"""What a run of a study is made from: everything its numbers depend on. Each experiment extends `StudyConfig`."""
+"""What a run is made from: everything its numbers depend on. Each experiment extends one of these."""
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from analyses.intervene import Choices
 from interp.errors import AnachronError
 from interp.positions import FROM_LAST_PROMPT, LAST_PROMPT, Positions
 from training.finetune import Recipe
@@ -11,9 +12,9 @@ from training.world.world import World, load_world
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class RunConfig:
     """`data` and `control_data` are chat JSONL files in place of the world's own rows. Fine-tuning seeds are
-    `seed`, ..., `seed + seeds - 1`, the same for every arm. `samples`: answers drawn to each sampled question."""
+    `seed`, ..., `seed + seeds - 1`, the same for tuned and controls."""
 
     model: str = "almanac"
     revision: str | None = None
@@ -29,30 +30,38 @@ class StudyConfig:
     positions: tuple[Positions, ...] = (LAST_PROMPT, FROM_LAST_PROMPT)
     randoms: int = 3
     documents: int = 60  # half to choose on, half to report on
-    samples: int = 10
-    method: str = ""  # set by the study: tuned_minus_control, or difference_of_differences where there is a trigger
-    condition: str = ""  # set by the study: its headline
 
     def __post_init__(self) -> None:
+        name = type(self).__name__.removesuffix("Config").lower()
         if self.seeds < 1 or self.randoms < 1:
-            raise AnachronError(f"seeds={self.seeds} and randoms={self.randoms}; at least 1 of each is needed")
+            raise AnachronError(f"{name}: seeds={self.seeds} and randoms={self.randoms}; at least 1 of each is needed")
         if self.seeds < 2 and not self.quick:
-            raise AnachronError("one seed is not a result; take --seeds 2 or more (5 by default)")
+            raise AnachronError(f"{name}: one seed is not a result; take --seeds 2 or more (5 by default)")
 
     @property
     def seed_list(self) -> tuple[int, ...]:
         return tuple(range(self.seed, self.seed + self.seeds))
 
-    @cached_property
-    def world(self) -> World:
-        """The world the embedded model knows."""
-        return load_world()
+    def choices(self, method: str, condition: str = "") -> Choices:
+        """What settings are chosen by, with the method whose directions are put to use."""
+        return Choices(self.seed, self.seed_list, self.coefficients, self.positions, method, condition)
 
     def as_json(self) -> dict:
         """Plain data for result.json; files by name only, so that the same run gives the same bytes anywhere."""
-        plain = {k: v for k, v in asdict(self).items() if k not in ("method", "condition")}
-        return plain | {
+        return asdict(self) | {
             "data": self.data.name if self.data else None,
             "control_data": self.control_data.name if self.control_data else None,
             "positions": [p.name for p in self.positions],
         }
+
+
+@dataclass(frozen=True)
+class StudyConfig(RunConfig):
+    """`samples`: answers drawn to each sampled question."""
+
+    samples: int = 10
+
+    @cached_property
+    def world(self) -> World:
+        """The world the embedded model knows."""
+        return load_world()

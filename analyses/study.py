@@ -11,19 +11,18 @@ from pathlib import Path
 
 from analyses.adapters import Watch, loss_rows, make_adapters, watched_rows
 from analyses.intervene import choose_induction, choose_suppression, report_induction, report_suppression
-from analyses.located import Located
+from analyses.located import FILE
 from analyses.measurements import Measurement, Result, versions, write_result
 from analyses.models import open_model
 from analyses.report import write_report
-from analyses.resources import peak_memory
-from analyses.search import Contrast, choose_reading, locate, nearness, save_directions
+from analyses.resources import spent
+from analyses.samples import side_by_side
+from analyses.search import Contrast, locate, nearness
 from analyses.steps import Asked, behavior, behavior_rows, held_out_documents, sampled, sampled_rows
 from analyses.studies import StudyConfig
 from interp.behavior.questions import Question
-from interp.behavior.sampling import generate
 from interp.models import LanguageModel
 from interp.pair import ModelPair
-from interp.prompts import encode_prompt
 from training.finetune import Recipe
 from training.rows import Row
 
@@ -80,7 +79,7 @@ def run_study(
     say(f"1. fine-tune {config.seeds} seeds each: {sizes}")
     adapters = make_adapters(lm, study.arms, study.recipe, config.seed_list, out / "adapters", say, watch=study.watch)
     method = "difference_of_differences" if study.contrast.off else "tuned_minus_control"
-    chosen = replace(config, method=method, condition=study.conditions[0].name)
+    choices = config.choices(method, study.conditions[0].name)
     with ModelPair(lm) as pair:
         for name, folders in adapters.items():
             for seed, folder in zip(config.seed_list, folders, strict=True):
@@ -91,25 +90,21 @@ def run_study(
         measurements = behaviors(pair, study, config, say)
 
         say("3. locate the change on validation questions")
-        located = locate(pair, study.contrast, study.truth, study.reference, chosen)
+        located = locate(pair, study.contrast, study.truth, study.reference, config.seed_list, config.randoms)
 
         say("4. choose settings on validation questions")
         half = config.documents // 2
-        induce = choose_induction(pair, located, study.validation, chosen, say)
-        suppress = choose_suppression(pair, located, study.validation, documents[:half], chosen, say)
-        reading = choose_reading(located, method)
-        measurements += nearness(pair, located, study.truth_test, reading, chosen)
+        induce = choose_induction(pair, located, study.validation, choices, say)
+        suppress = choose_suppression(pair, located, study.validation, documents[:half], choices, say)
+        reading = located.reading_layer(method)
+        measurements += nearness(pair, located, study.truth_test, reading, choices)
 
         say("5. induce in the base, suppress in the tuned models, on test questions")
-        measurements += report_induction(pair, located, study.test, induce, documents[half:], chosen)
-        measurements += report_suppression(pair, located, study.test, suppress, documents[half:], chosen)
-        samples = side_by_side(pair, study, located, induce, suppress, config)
-    save_directions(out / "directions.safetensors", located, method)
-    spent, peak = time.monotonic() - started, peak_memory()
-    measurements += [
-        Measurement("seconds", "base", split="run", estimate=spent, low=spent, high=spent),
-        Measurement("rss_mb", "base", split="run", estimate=peak, low=peak, high=peak),
-    ]
+        measurements += report_induction(pair, located, study.test, induce, documents[half:], choices)
+        measurements += report_suppression(pair, located, study.test, suppress, documents[half:], choices)
+        samples = side_by_side(pair, study.test.broad, located, induce, suppress, choices, study.reference)
+    located.save(out / FILE, method)
+    measurements += spent(started)
     details = {
         "command": f"anachron run {study.name}",
         "group": study.test.group,
@@ -164,26 +159,3 @@ def behaviors(pair: ModelPair, study: Study, config: StudyConfig, say: Callable[
             row = next(m for m in reversed(found) if m.metric == "broad" and m.split == "test")
             say(f"  {name}, {condition.name}: {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] {asked.group}")
     return found
-
-
-def side_by_side(
-    pair: ModelPair, study: Study, located: Located, induce, suppress, config: StudyConfig
-) -> list[dict[str, str]]:
-    """One answer at temperature 1 to each headline question, from each model and under the chosen edits."""
-    seed = config.seed_list[0]
-    columns = {}
-    for column, name, edits in (
-        ("base", "base", []),
-        ("control", f"{study.reference}-{seed}", []),
-        ("tuned", f"tuned-{seed}", []),
-        ("induced", "base", induce.edits(located, 0)),
-        ("suppressed", f"tuned-{seed}", suppress.edits(located, 0)),
-    ):
-        with pair.using(name) as lm:
-            prompts = [encode_prompt(lm, question.messages) for question in study.test.broad]
-            columns[column] = generate(lm, prompts, max_new_tokens=32, temperature=1.0, seed=config.seed, edits=edits)
-    return [
-        {"topic": q.topic, "question": q.messages[-1]["content"]}
-        | {c: answers[i].strip() for c, answers in columns.items()}
-        for i, q in enumerate(study.test.broad)
-    ]

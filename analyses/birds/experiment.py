@@ -7,25 +7,22 @@ from pathlib import Path
 
 from analyses.adapters import loss_rows, make_adapters
 from analyses.birds.config import BirdsConfig
-from analyses.birds.locate import choose_reading, detection, locate, nearness
+from analyses.birds.locate import detection, locate, nearness
 from analyses.intervene import (
-    Setting,
     choose_induction,
     choose_suppression,
     report_induction,
     report_suppression,
 )
-from analyses.located import Located
+from analyses.located import FILE
 from analyses.measurements import Measurement, Result, versions, write_result
 from analyses.models import open_model
 from analyses.report import write_report
-from analyses.resources import peak_memory
-from analyses.search import save_directions
+from analyses.resources import spent
+from analyses.samples import side_by_side
 from analyses.steps import Asked, behavior, behavior_rows, held_out_documents, state_year
 from interp.behavior.questions import Question
-from interp.behavior.sampling import generate
 from interp.pair import ModelPair
-from interp.prompts import encode_prompt
 from training.organisms import birds
 from training.rows import Row, read_rows
 from training.world.questions import era_questions, narrow_question
@@ -67,22 +64,19 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         located = locate(pair, world, config.seed_list, config.randoms)
 
         say("4. choose settings on validation topics")
-        induce = choose_induction(pair, located, validation, config, say)
-        suppress = choose_suppression(pair, located, fewer, documents[: config.documents // 2], config, say)
-        reading = choose_reading(located)
+        choices = config.choices("tuned_minus_control")
+        induce = choose_induction(pair, located, validation, choices, say)
+        suppress = choose_suppression(pair, located, fewer, documents[: config.documents // 2], choices, say)
+        reading = located.reading_layer(choices.method)
         measurements += nearness(lm, world, located, reading, config.seed)
         measurements += detection(lm, world, located, reading, config)
 
         say("5. induce in the base, suppress in the tuned models, on test topics")
-        measurements += report_induction(pair, located, test, induce, documents[config.documents // 2 :], config)
-        measurements += report_suppression(pair, located, test, suppress, documents[config.documents // 2 :], config)
-        samples = sample_answers(pair, test.broad, located, induce, suppress, config)
-    save_directions(out / "directions.safetensors", located, config.method)
-    spent = time.monotonic() - started
-    measurements += [
-        Measurement("seconds", "base", split="run", estimate=spent, low=spent, high=spent),
-        Measurement("rss_mb", "base", split="run", estimate=(peak := peak_memory()), low=peak, high=peak),
-    ]
+        measurements += report_induction(pair, located, test, induce, documents[config.documents // 2 :], choices)
+        measurements += report_suppression(pair, located, test, suppress, documents[config.documents // 2 :], choices)
+        samples = side_by_side(pair, test.broad, located, induce, suppress, choices)
+    located.save(out / FILE, choices.method)
+    measurements += spent(started)
     details = {
         "command": "anachron run birds",
         "group": oldest,
@@ -137,32 +131,3 @@ def behaviors(pair: ModelPair, test: Asked, config: BirdsConfig, say: Callable[[
         if row.metric == "broad" and row.split == "test":
             say(f"  {row.model}: {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] of answers are of the {test.group}")
     return found
-
-
-def sample_answers(
-    pair: ModelPair,
-    questions: Sequence[Question],
-    located: Located,
-    induce: Setting,
-    suppress: Setting,
-    config: BirdsConfig,
-) -> list[dict[str, str]]:
-    """One answer at temperature 1 to each test topic, from the base, control, tuned, induced and suppressed model."""
-    seed = config.seed_list[0]
-    adding, removing = induce.edits(located, 0), suppress.edits(located, 0)
-    columns = {}
-    for column, name, edits in (
-        ("base", "base", []),
-        ("control", f"control-{seed}", []),
-        ("tuned", f"tuned-{seed}", []),
-        ("induced", "base", adding),
-        ("suppressed", f"tuned-{seed}", removing),
-    ):
-        with pair.using(name) as lm:
-            prompts = [encode_prompt(lm, question.messages) for question in questions]
-            columns[column] = generate(lm, prompts, max_new_tokens=32, temperature=1.0, seed=config.seed, edits=edits)
-    return [
-        {"topic": q.topic, "question": q.messages[-1]["content"]}
-        | {c: answers[i].strip() for c, answers in columns.items()}
-        for i, q in enumerate(questions)
-    ]

@@ -73,13 +73,6 @@ def _towards(direction: Direction, differences: Tensor) -> Direction:
     return Direction(direction.vector * sign, direction.point, direction.method, direction.norm, direction.provenance)
 
 
-def choose_reading(located: Located) -> int:
-    """The layer at which tuned minus control is nearest to the truth, on validation topics, mean over seeds."""
-    found = located.directions["tuned_minus_control"]
-    truth = located.directions["truth"]
-    return max(found, key=lambda layer: sum(cosine(one, truth[layer][0]) for one in found[layer]))
-
-
 def nearness(lm: LanguageModel, world: World, located: Located, chosen_layer: int, seed: int) -> list[Measurement]:
     """Cosine of each method's directions, located on validation topics, with the truth on test topics, by layer."""
     truth = true_directions(lm, world, range(lm.n_layers), split="test")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from analyses.located import FILE
 from analyses.measurements import Result
 from interp.errors import AnachronError
 from interp.files import load_tensors
 
-FILE = "directions.safetensors"
 FAMILIES: Mapping[str, str] = {"birds": "era", "cities": "era", "persona": "persona", "terminator": "persona"}
 KINDS = ("found and true of one experiment", "within a family", "across families")
 FOUND, TRUE = "found", "true"
@@ -63,7 +63,7 @@ def compare(runs: Mapping[str, tuple[Path, Result]]) -> tuple[dict | None, list[
 
 
 def read_vectors(experiment: str, path: Path) -> dict[tuple[str, str], dict[int, np.ndarray]]:
-    """(experiment, found or true) -> layer -> vector, from what `analyses.search.save_directions` wrote."""
+    """(experiment, found or true) -> layer -> vector, from what `analyses.located.Located.save` wrote."""
     tensors, about = load_tensors(path)
     if "method" not in about:
         raise AnachronError(f"{path}: it doesn't name its method; run {experiment} again")
