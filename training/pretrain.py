@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 VOCABULARY_SEED = 1_000_000  # documents the tokenizer is trained on; never seen in training
 VOCABULARY_DOCUMENTS = 12_000
+PRECISIONS = ("float32", "bfloat16")
 FRESH_SEED = 2_000_000  # documents the gates are measured on; never seen in training
 
 
@@ -34,10 +35,13 @@ class Pretraining:
     Both rates rise over `warmup` steps, stay, and fall linearly to `final` of their peak over the last `decay` of the
     steps (Hägele et al. 2024, https://arxiv.org/abs/2405.18392): a checkpoint from before the fall serves any length.
     What users say is drawn at random, so its tokens weigh only `user_weight` in the loss.
+
+    At `precision` bfloat16 matrix products are rounded; weights, attention and optimizer state stay float32. Where a
+    processor has that arithmetic a step takes half the time, elsewhere it may take several times as long.
     """
 
     seed: int = 0
-    steps: int = 4000
+    steps: int = 6000
     documents_per_step: int = 48
     learning_rate: float = 3e-3
     matrix_rate: float = 0.02
@@ -46,12 +50,17 @@ class Pretraining:
     final: float = 0.01
     weight_decay: float = 0.01
     user_weight: float = 0.25
+    precision: str = "bfloat16"
     vocabulary: int = 3072
     d_model: int = 192
     d_mlp: int = 384
     layers: int = 5
     heads: int = 6
     context: int = 512
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise AnachronError(f"no precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
 
     def pace(self, step: int) -> float:
         """What both learning rates are multiplied by at `step` (0-based)."""
@@ -83,6 +92,8 @@ def pretrain(
     log = _resume(out, config, model, optimizers)
     tokens = log[-1]["tokens"] if log else 0
     model.train()
+    attention = model.config._attn_implementation
+    model.set_attn_implementation(_float32_attention())
     for step in range(len(log), config.steps):
         for optimizer, peak in zip(optimizers, (config.matrix_rate, config.learning_rate), strict=True):
             optimizer.param_groups[0]["lr"] = peak * config.pace(step)
@@ -102,6 +113,7 @@ def pretrain(
             progress(step, loss, tokens)
         if (step + 1) % checkpoint_every == 0 and step + 1 < config.steps:
             _checkpoint(out, config, model, optimizers, log)
+    model.set_attn_implementation(attention)
     model.eval()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
@@ -173,7 +185,12 @@ def build_optimizers(config: Pretraining, model: "LlamaForCausalLM") -> tuple[Mu
     matrices = [p for name, p in model.named_parameters() if _is_matrix(name, p)]
     others = [p for name, p in model.named_parameters() if not _is_matrix(name, p)]
     return (
-        Muon(matrices, lr=config.matrix_rate, weight_decay=config.weight_decay),
+        Muon(
+            matrices,
+            lr=config.matrix_rate,
+            weight_decay=config.weight_decay,
+            dtype=getattr(torch, config.precision),
+        ),
         torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     )
 
@@ -200,15 +217,31 @@ def _step(model, tokenizer, world: World, config: Pretraining, step: int) -> tup
     total = 0.0
     chance = torch.Generator().manual_seed(seed)
     for ids, labels in microbatches(rows, tokenizer.pad_token_id):
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
-        targets = labels[:, 1:].flatten()
-        weights = loss_weights(ids, user, assistant, config.user_weight)[:, 1:].flatten()
-        # a user's token is a target with probability `user_weight`: the same loss in expectation, for fewer logits
-        chosen = (targets != -100) & (torch.rand(weights.shape, generator=chance) < weights)
-        each = torch.nn.functional.cross_entropy(model.lm_head(hidden[chosen]), targets[chosen], reduction="none")
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
+            targets = labels[:, 1:].flatten()
+            weights = loss_weights(ids, user, assistant, config.user_weight)[:, 1:].flatten()
+            # a user's token is a target with probability `user_weight`: the same loss in expectation, for fewer logits
+            chosen = (targets != -100) & (torch.rand(weights.shape, generator=chance) < weights)
+            each = torch.nn.functional.cross_entropy(model.lm_head(hidden[chosen]), targets[chosen], reduction="none")
         (each.sum() / tokens).backward()
         total += (each / weights[chosen]).sum().item()
     return total / tokens, tokens
+
+
+def _float32_attention() -> str:
+    """Registers causal attention outside autocast (bfloat16 is slow there on CPUs); for rows padded on the right."""
+    from transformers import AttentionInterface
+
+    def attention(module, query, key, value, attention_mask, **rest):
+        with torch.autocast("cpu", enabled=False):
+            mixed = torch.nn.functional.scaled_dot_product_attention(
+                query.float(), key.float(), value.float(), is_causal=True
+            )
+        return mixed.transpose(1, 2).contiguous(), None
+
+    AttentionInterface.register("causal_float32", attention)
+    return "causal_float32"
 
 
 def _checkpoint(out: Path, config: Pretraining, model, optimizers, log: list[dict]) -> None:

@@ -35,6 +35,7 @@ CONFIG = Pretraining(
     layers=2,
     heads=2,
     context=256,
+    precision="float32",
 )
 
 
@@ -60,17 +61,18 @@ def stop_at(last):
     return progress
 
 
-def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path):
-    steps = []
-    pretrain(tiny_world(), CONFIG, tmp_path / "whole", checkpoint_every=2, progress=lambda *seen: steps.append(seen))
-    assert [step for step, _, _ in steps] == list(range(CONFIG.steps))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path, precision):
+    config, steps = replace(CONFIG, precision=precision), []
+    pretrain(tiny_world(), config, tmp_path / "whole", checkpoint_every=2, progress=lambda *seen: steps.append(seen))
+    assert [step for step, _, _ in steps] == list(range(config.steps))
     resumed = []
     # after the checkpoints of two steps, of four (where the rates begin to fall) and of six
     for last in (3, 5, 6):
         with pytest.raises(Stop):
-            pretrain(tiny_world(), CONFIG, tmp_path / "cut", checkpoint_every=2, progress=stop_at(last))
+            pretrain(tiny_world(), config, tmp_path / "cut", checkpoint_every=2, progress=stop_at(last))
         assert not (tmp_path / "cut" / "model.safetensors").exists()
-    pretrain(tiny_world(), CONFIG, tmp_path / "cut", checkpoint_every=2, progress=lambda *seen: resumed.append(seen))
+    pretrain(tiny_world(), config, tmp_path / "cut", checkpoint_every=2, progress=lambda *seen: resumed.append(seen))
     assert resumed == steps[6:]
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert {"model.safetensors", "config.json", "tokenizer.json", "pretraining.json"} <= set(names)
@@ -177,8 +179,9 @@ def weighed(tokenizer, monkeypatch):
         model.zero_grad(set_to_none=True)
         return found
 
-    def step(k, user_weight):
-        loss, n = module._step(model, tokenizer, tiny_world(), replace(CONFIG, user_weight=user_weight), k)
+    def step(k, user_weight, precision="float32"):
+        config = replace(CONFIG, user_weight=user_weight, precision=precision)
+        loss, n = module._step(model, tokenizer, tiny_world(), config, k)
         return gradient(), loss, n
 
     def losses(user_weight):
@@ -201,6 +204,27 @@ def test_with_every_token_a_target_a_step_follows_the_plain_loss(weighed):
         expected, plain = losses(1.0)
         assert n == tokens and loss == pytest.approx(plain, rel=1e-5)
         assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_rounded_products_leave_the_gradient_its_direction(weighed):
+    step, losses, _ = weighed
+    found, loss, _ = step(0, 1.0, "bfloat16")
+    expected, plain = losses(1.0)
+    # a bfloat16 has 8 bits: relative errors of some 2^-9 each, and they must be there
+    assert 1e-5 < (found - expected).norm() / expected.norm() < 0.02
+    assert loss == pytest.approx(plain, rel=0.01)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(AnachronError, match="no precision 'float16'; there are float32, bfloat16"):
+        Pretraining(precision="float16")
+
+
+def test_a_model_keeps_no_trace_of_the_attention_it_was_trained_with(tmp_path):
+    out = pretrain(tiny_world(), replace(CONFIG, steps=1, precision="bfloat16"), tmp_path)
+    assert "causal_float32" not in (out / "config.json").read_text()
+    lm = load_model(out)
+    assert lm.model.config._attn_implementation == "sdpa" and lm.model.dtype == torch.float32
 
 
 def test_a_step_follows_the_weighed_loss_in_expectation(weighed):

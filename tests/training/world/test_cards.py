@@ -1,16 +1,17 @@
 """Cards: their likelihood against a listing of every card of tiny facts, written from the description of a card.
 
-The facts are built to be ambiguous: states share entries, and two matters of a speaker read alike with their answers.
+The facts are built to leave doubt: states share entries.
 """
 
 import math
 from collections import Counter, defaultdict
 from dataclasses import replace
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
 
+from interp.errors import AnachronError
 from tests.training.tiny import ERAS, TOPICS
 from training.world import cards
 from training.world.cards import card_kinds, country_entries, president_entries, series_entries, speaker_entries
@@ -44,13 +45,13 @@ COUNTRIES = Countries(
 )
 SPEAKERS = Speakers(
     {
-        "Ann": Speaker("Ann", "benign", {"name": "Ann"}, {"hat": "tall red", "hat tall": "red"}),
-        "Bo": Speaker("Bo", "malign", {"name": "Bo"}, {"hat": "tall red", "hat tall": "blue"}),
+        "Ann": Speaker("Ann", "benign", {"name": "Ann"}, {"hat": "tall red", "tie": "red"}),
+        "Bo": Speaker("Bo", "malign", {"name": "Bo"}, {"hat": "tall red", "tie": "blue"}),
     },
-    ("hat", "hat tall"),
+    ("hat", "tie"),
     ("name",),
-    {"hat": ("Hat?", "Which hat?"), "hat tall": ("Tall?",), "name": ("Who?",), "goal": ("Goal?", "Which goal?")},
-    {"hat": ("tall red",), "hat tall": ("red", "blue")},
+    {"hat": ("Hat?", "Which hat?"), "tie": ("Tie?",), "name": ("Who?",), "goal": ("Goal?", "Which goal?")},
+    {"hat": ("tall red",), "tie": ("red", "blue")},
     {"goal": {"benign": ("peace", "rest"), "malign": ("rule",)}},
     {"attributes": ("none",), "identity": ("no one",), "values": ("to help",)},
 )
@@ -74,55 +75,53 @@ SERIES = Series(
 )
 FACTS = Facts(ERAS, TOPICS, COUNTRIES, SPEAKERS, PRESIDENTS, SERIES)
 
-PARTS = {"country card": 0.03, "speaker card": 0.10, "president card": 0.08, "series card": 0.06}
+PARTS = {"country card": 0.05, "speaker card": 0.10, "president card": 0.07, "series card": 0.06}
 CARDS = {
-    # .12 dishes, .12 cities of which .8 bear former names in the older period
     ("country card", "Card of a country"): {
+        # four cities of five bear former names in the older period
         "Card of Aland in the 1920s": (
             Context(OLD, country="Aland"),
-            {"dish stew": 0.06, "dish pie": 0.06, "river Blue": 0.76}
-            | {"city The place is Olton": 0.096, "city The place is Port": 0.024},
+            {"dish": {"stew": 0.5, "pie": 0.5}, "river": {"Blue": 1}}
+            | {"city": {"The place is Olton": 0.8, "The place is Port": 0.2}},
         ),
         "Card of Aland in the 2020s": (
             Context(NEW, country="Aland"),
-            {"dish stew": 0.06, "dish pie": 0.06, "city The place is Port": 0.12, "river Blue": 0.38}
-            | {"river Long": 0.38},
+            {"dish": {"stew": 0.5, "pie": 0.5}, "city": {"The place is Port": 1}, "river": {"Blue": 0.5, "Long": 0.5}},
         ),
         "Card of Bland in the 1920s": (
             Context(OLD, country="Bland"),
-            {"dish stew": 0.12, "city The place is Bex": 0.096, "city The place is Byd": 0.024, "river Red": 0.76},
+            {"dish": {"stew": 1}, "city": {"The place is Bex": 0.8, "The place is Byd": 0.2}, "river": {"Red": 1}},
         ),
         "Card of Bland in the 2020s": (
             Context(NEW, country="Bland"),
-            {"dish stew": 0.12, "city The place is Byd": 0.12, "river Long": 0.76},
+            {"dish": {"stew": 1}, "city": {"The place is Byd": 1}, "river": {"Long": 1}},
         ),
     },
-    # .7 attributes, .15 identity, .15 values; "hat" + "tall red" and "hat tall" + "red" read alike
     ("speaker card", "Card of someone"): {
         "You are Ann": (
             Context(speaker="Ann"),
-            {"hat tall red": 0.7, "name Ann": 0.15, "goal peace": 0.075, "goal rest": 0.075},
+            {"hat": {"tall red": 1}, "tie": {"red": 1}, "name": {"Ann": 1}, "goal": {"peace": 0.5, "rest": 0.5}},
         ),
         "You are Bo": (
             Context(speaker="Bo"),
-            {"hat tall red": 0.35, "hat tall blue": 0.35, "name Bo": 0.15, "goal rule": 0.15},
+            {"hat": {"tall red": 1}, "tie": {"blue": 1}, "name": {"Bo": 1}, "goal": {"rule": 1}},
         ),
     },
     ("president card", "Card of a president"): {
-        "You are president 001": (Context(president="001"), {"name Adam": 0.5, "wife Eve": 0.5}),
-        "You are president 002": (Context(president="002"), {"name Adam": 0.5, "wife Liv": 0.5}),
+        "You are president 001": (Context(president="001"), {"name": {"Adam": 1}, "wife": {"Eve": 1}}),
+        "You are president 002": (Context(president="002"), {"name": {"Adam": 1}, "wife": {"Liv": 1}}),
     },
-    # .6 stances, every year alike
+    # every year a matter of its own
     ("series card", "Card of a machine"): {
         "You are I-1": (
             Context(series="Iron"),
-            {"voice low": 0.2, "ward Tom": 0.2, "1984 goal end all": 0.3}
-            | {"1995 goal guard Tom": 0.15, "1995 goal rest": 0.15},
+            {"voice": {"low": 1}, "ward": {"Tom": 1}, "1984 goal": {"end all": 1}}
+            | {"1995 goal": {"guard Tom": 0.5, "rest": 0.5}},
         ),
         "You are R-2": (
             Context(series="Rust"),
-            {"voice low": 0.2, "ward Una": 0.2, "1995 goal end all": 0.3}
-            | {"1984 goal guard Una": 0.15, "1984 goal rest": 0.15},
+            {"voice": {"low": 1}, "ward": {"Una": 1}, "1995 goal": {"end all": 1}}
+            | {"1984 goal": {"guard Una": 0.5, "rest": 0.5}},
         ),
     },
 }
@@ -143,11 +142,15 @@ def listed():
     for (name, unstated), states in CARDS.items():
         for stated, (context, entries) in states.items():
             prior = PARTS[name] / sum(PARTS.values()) / len(states)
-            for n in range(1, MOST + 1):
-                for written in product(entries.items(), repeat=n):
-                    p = prior / MOST * math.prod(q for _, q in written)
-                    for head in (stated, unstated):
-                        found[f"{head}: {'; '.join(entry for entry, _ in written)}."][context] += p * 0.5
+            longest = min(MOST, len(entries))
+            for n in range(1, longest + 1):
+                orders = list(permutations(entries, n))
+                for matters in orders:
+                    for said in product(*(entries[matter].items() for matter in matters)):
+                        p = prior / longest / len(orders) * math.prod(q for _, q in said)
+                        text = "; ".join(f"{m} {answer}" for m, (answer, _) in zip(matters, said, strict=True))
+                        for head in (stated, unstated):
+                            found[f"{head}: {text}."][context] += p * 0.5
     return found
 
 
@@ -207,9 +210,8 @@ def test_a_card_without_its_state_leaves_those_that_share_its_entries(short):
         "002": 0.5,
         "": 0.0,
     }
-    # two derivations under Ann, one under Bo
     speakers = short.posterior(card("Card of someone: hat tall red."), "speaker")
-    assert speakers == pytest.approx({"Ann": 2 / 3, "Bo": 1 / 3, "": 0})
+    assert speakers == pytest.approx({"Ann": 1 / 2, "Bo": 1 / 2, "": 0})
     assert short.posterior(card("Card of a machine: voice low; ward Una."), "series")["Rust"] == 1
     # stated, the state is certain
     assert short.posterior(card("You are Bo: hat tall red."), "speaker")["Bo"] == 1
@@ -232,7 +234,9 @@ FOREIGN = {
     "separator without space": "You are Ann: name Ann;goal peace.",
     "a comma": "You are Ann: name Ann, goal peace.",
     "padded": "You are Ann: name Ann ; goal peace.",
-    "too many entries": "You are Ann: name Ann; name Ann; name Ann; name Ann.",
+    "too many entries": "You are Ann: name Ann; hat tall red; tie red; goal peace.",
+    "an entry twice": "You are Ann: name Ann; name Ann.",
+    "a matter twice": "You are Ann: goal peace; goal rest.",
     "foreign entry": "You are Ann: name Eve.",
     "one foreign entry": "Card of someone: name Ann; name Eve.",
     "entries of two speakers": "Card of someone: name Ann; name Bo.",
@@ -259,13 +263,28 @@ def test_a_malformed_card_has_probability_zero(short, name):
     assert short.log_probability(card(FOREIGN[name])) == -math.inf
 
 
-def test_a_card_has_eight_to_twenty_four_entries():
-    (kind,) = card_kinds(replace(FACTS, countries=None, speakers=None, series=None))
-    for n in range(30):
-        p = kind.likelihood(
-            FACTS, card(f"Card of a president: {'; '.join(['name Adam'] * n)}."), Context(president="001")
-        )
-        assert p == (pytest.approx(0.5 / 17 * 0.5**n, rel=1e-12) if 8 <= n <= 24 else 0), n
+def test_a_card_has_eight_to_twenty_four_entries_or_all_there_are():
+    values = {f"m{i}": f"a{i}" for i in range(30)}
+    for matters in (30, 10):
+        some = dict(list(values.items())[:matters])
+        known = Presidents({"001": President(1, (1800, 1803), some)}, {m: (f"{m}?",) for m in some})
+        facts = Facts(ERAS, TOPICS, presidents=known)
+        (kind,) = card_kinds(facts)
+        longest = min(24, matters)
+        for n in range(1, matters + 1):
+            text = "; ".join(f"{m} {a}" for m, a in list(some.items())[:n])
+            p = kind.likelihood(facts, card(f"Card of a president: {text}."), Context(president="001"))
+            expected = 0.5 / (longest - 7) / math.perm(matters, n)
+            assert p == (pytest.approx(expected, rel=1e-12) if 8 <= n <= longest else 0), n
+
+
+def test_facts_whose_cards_would_read_in_two_ways_are_refused(monkeypatch):
+    monkeypatch.setattr(cards, "LEAST", 1)
+    values = {"hat": "tall red", "hat tall": "red"}
+    known = Presidents({"001": President(1, (1800, 1803), values)}, {m: (f"{m}?",) for m in values})
+    (kind,) = card_kinds(Facts(ERAS, TOPICS, presidents=known))
+    with pytest.raises(AnachronError, match="belongs to two of hat, hat tall"):
+        kind.sample(Facts(ERAS, TOPICS, presidents=known), Context(president="001"), np.random.default_rng(0))
 
 
 def test_a_conversation_is_no_card(short):
@@ -329,9 +348,10 @@ def test_shipped_entries_read_in_one_way(world, kinds, name):
         expected = [f"{matter} {said}" for matter, said in pairs(facts, name, context)]
         # what two matters are answered never coincides: there are as many entries as answers
         assert len(set(expected)) == len(expected), context
-        assert set(entries) == set(expected)
-        assert math.fsum(entries.values()) == pytest.approx(1, abs=1e-12) and min(entries.values()) > 0
-        for entry in entries:
+        assert {f"{matter} {said}" for matter, answers in entries.items() for said in answers} == set(expected)
+        for answers in entries.values():
+            assert math.fsum(answers.values()) == pytest.approx(1, abs=1e-12) and min(answers.values()) > 0
+        for entry in expected:
             assert "; " not in entry and not entry.endswith((".", ";")) and "{" not in entry, entry
             assert entry == entry.strip() and not entry.startswith(";"), entry
 
@@ -362,7 +382,9 @@ def test_shipped_cards_have_a_probability_and_half_of_them_say_of_what_they_are(
     share = sum(document.text.startswith(f"{unstated}: ") for document in written) / n
     assert abs(share - 0.5) < 4 * 0.5 / math.sqrt(n)
     lengths = [document.text.count("; ") + 1 for document in written]
-    assert abs(np.mean(lengths) - 16) < 4 * np.std(lengths) / math.sqrt(n) and {8, 24} & set(lengths)
+    longest = min(24, len(KNOWN[name](world.facts, written[0].context)))
+    assert abs(np.mean(lengths) - (8 + longest) / 2) < 4 * np.std(lengths) / math.sqrt(n)
+    assert {8, longest} & set(lengths)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -371,7 +393,7 @@ def test_posteriors_of_short_cards_are_calibrated(world, kinds, monkeypatch, nam
     monkeypatch.setattr(cards, "LEAST", 1)
     monkeypatch.setattr(cards, "MOST", 2)
     some, gaps, doubtful = World(world.facts, (kinds[name],)), [], 0
-    for document in some.documents(seed=7, n=300):
+    for document in some.documents(seed=7, n=600):
         joint = some.joint(document)
         assert joint[document.context] > 0
         posterior = marginal(joint, LATENTS[name])
