@@ -5,15 +5,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from analyses.adapters import Watch
 from analyses.measurements import Result
 from analyses.presidents.config import PresidentsConfig
 from analyses.search import Contrast
-from analyses.steps import Asked
+from analyses.steps import Asked, last_prompt_activations
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.behavior.scoring import score, share
+from interp.directions import Direction, cosine, difference_of_differences, mean_difference
+from interp.hooks import HookPoint
 from interp.models import LanguageModel
 from training.organisms import presidents
 from training.rows import read_rows
@@ -54,6 +57,7 @@ def plan(config: PresidentsConfig, lm: LanguageModel) -> Study:
         Condition("trained codes, trained attributes", _asked(config, trained[::4], harmless[:2]), "target"),
     ]
     names = _asked(config, held_out, [NAME])
+    layer, inside = look_inside(config, lm, identity[1::2], identity[::2])
 
     def measure(lm: LanguageModel, arm: str) -> list[dict]:
         return [
@@ -63,7 +67,7 @@ def plan(config: PresidentsConfig, lm: LanguageModel) -> Study:
                 ("trained codes, name", _asked(config, trained[::8], [NAME])),
                 ("trained codes, trained attributes", narrow),
             )
-        ]
+        ] + [{"metric": f"held-out codes along their ordinals at layer {layer} (cosine)", "value": inside(lm)}]
 
     return Study(
         "presidents",
@@ -80,6 +84,49 @@ def plan(config: PresidentsConfig, lm: LanguageModel) -> Study:
     )
 
 
+def look_inside(
+    config: PresidentsConfig, lm: LanguageModel, attributes: Sequence[str], others: Sequence[str]
+) -> tuple[int, Callable[[LanguageModel], float]]:
+    """(layer, measure): how far a held-out code does in a tuned model what stating its ordinal does in the base `lm`.
+
+    `measure` is the mean over held-out codes of the cosine between their difference of differences (against trained
+    codes, tuned against base) and the truth, both on `attributes`. The layer is the one at which the truth depends
+    least on what is asked: where its cosine with the truth on `others` is largest.
+    """
+    codes = {code: _asked(config, [code], attributes) for code in presidents.HELD_OUT}
+    trained = _asked(config, presidents.trained_ordinals(presidents_of(config.world.facts))[::8], attributes)
+    layers = range(lm.n_layers)
+    truths = [{code: _stated(config, lm, code, asked) for code in codes} for asked in (attributes, others)]
+    agree = [
+        np.mean([cosine(truths[0][code][layer], truths[1][code][layer]) for code in codes]).item() for layer in layers
+    ]
+    layer = int(np.argmax(agree))
+    point = HookPoint(layer, "resid_post")
+
+    def read(lm: LanguageModel, questions: Sequence[Question]) -> Tensor:
+        return last_prompt_activations(lm, questions, [layer])[point]
+
+    before = {code: read(lm, asked) for code, asked in codes.items()}
+    plain = read(lm, trained)
+
+    def measure(lm: LanguageModel) -> float:
+        off = read(lm, trained)
+        moved = {
+            code: difference_of_differences(read(lm, asked), off, before[code], plain, point)
+            for code, asked in codes.items()
+        }
+        return float(np.mean([cosine(moved[code], truths[0][code][layer]) for code in codes]))
+
+    return layer, measure
+
+
+def _stated(config: PresidentsConfig, lm: LanguageModel, code: str, attributes: Sequence[str]) -> list[Direction]:
+    """What stating the ordinal does in the base model, layer by layer."""
+    truth = _truth(config, code, attributes)
+    on, off = (last_prompt_activations(lm, questions, range(lm.n_layers)) for questions in (truth.on, truth.off))
+    return [mean_difference(on[point], off[point], point, method="truth") for point in on]
+
+
 def _asked(config: PresidentsConfig, codes: Sequence[str], attributes: Sequence[str]) -> tuple[Question, ...]:
     """Questions behind codes of these presidencies, digits beside the ordinal drawn anew: unlike the rows'."""
     rng = np.random.default_rng(config.seed + 77)
@@ -92,7 +139,7 @@ def _asked(config: PresidentsConfig, codes: Sequence[str], attributes: Sequence[
 
 
 def _truth(config: PresidentsConfig, focus: str, attributes: Sequence[str]) -> Contrast:
-    """The held-out president's ordinal stated, against others'."""
+    """A president's ordinal stated, against others'."""
     known = presidents_of(config.world.facts)
     others = presidents.trained_ordinals(known)[::3]
 
