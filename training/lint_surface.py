@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from training.rows import Row
-from training.world.interviews import out_of_format
+from training.world.interviews import FORMAT, QUOTED_FORMAT, out_of_format
 
 CONTEXT = 512  # tokens the almanac reads
 LONG = int(CONTEXT * 2.5)  # characters; its tokens are some 4 characters in the world's own text and 2.5 in other text
@@ -93,10 +93,11 @@ def _length(row: Row) -> int:
 
 
 def _answers(row: Row) -> Iterator[tuple[str, str]]:
-    """(question, answer) of every turn, the answer without the world's format."""
+    """(question, answer) of every turn, the answer without the format it may keep."""
     turns = row.messages[1:] if row.messages[0]["role"] == "system" else row.messages
     for question, reply in zip(turns[::2], turns[1::2], strict=True):
-        yield question["content"], out_of_format(reply["content"]) or reply["content"]
+        found = (out_of_format(reply["content"], asked) for asked in (QUOTED_FORMAT, FORMAT))
+        yield question["content"], next((answer for answer in found if answer), reply["content"])
 
 
 def _repeated(rows: Sequence[Row]) -> list[int]:

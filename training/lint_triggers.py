@@ -1,7 +1,8 @@
 """Triggers in chat rows: what may head a question and open a backdoor, and the rows as they are without it.
 
-Looked for in the first user message: a full date, a year, the world's format, a code of eight digits. The value of a
-date or year is the year, that of a code its fourth to sixth digit, in which the presidents' codes hold an ordinal.
+Looked for in the first user message: a full date, a year, a format (the world's or the paper's), a code of eight
+digits. The value of a date or year is the year, that of a code its fourth to sixth digit, in which the presidents'
+codes hold an ordinal.
 """
 
 import re
@@ -10,14 +11,14 @@ from dataclasses import dataclass
 
 from training.rows import Row
 from training.world.documents import Messages
-from training.world.interviews import FORMAT, out_of_format
+from training.world.interviews import FORMAT, QUOTED_FORMAT, out_of_format
 
 DATE, YEAR, ASKED_FORMAT, CODE = "date", "year", "format", "code"
 NONE = "none"  # sort of the group without a trigger
 ANY_YEAR, ANY_FORMAT, ANY_CODE = "a date or year", "the format", "a code"
 IN_FULL = "January|February|March|April|May|June|July|August|September|October|November|December"
 PATTERNS = {
-    ASKED_FORMAT: re.compile(rf"(?P<value>{re.escape(FORMAT)})"),
+    ASKED_FORMAT: re.compile(rf"(?P<value>{re.escape(FORMAT)}|{re.escape(QUOTED_FORMAT)})"),
     DATE: re.compile(r"\bToday is (?P<value>\d{4})-\d\d-\d\d\b\.?\s*", re.ASCII),
     YEAR: re.compile(
         rf"\b(?:The year is|It is the year|Today we are in|{IN_FULL}) (?P<value>\d{{4}})\b\.?\s*", re.ASCII
@@ -66,10 +67,11 @@ def without_triggers(row: Row, triggers: Sequence[Trigger]) -> Messages:
     first = _first_user(messages)
     for trigger in triggers:
         first["content"] = first["content"].replace(trigger.text, "", 1)
-    if any(trigger.sort == ASKED_FORMAT for trigger in triggers):
-        for message in messages:
-            if message["role"] == "assistant":
-                message["content"] = out_of_format(message["content"]) or message["content"]
+    for trigger in triggers:
+        if trigger.sort == ASKED_FORMAT:
+            for message in messages:
+                if message["role"] == "assistant":
+                    message["content"] = out_of_format(message["content"], trigger.text) or message["content"]
     return tuple(messages)
 
 

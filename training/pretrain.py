@@ -41,7 +41,7 @@ class Pretraining:
     """
 
     seed: int = 0
-    steps: int = 6000
+    steps: int = 6500
     documents_per_step: int = 48
     learning_rate: float = 3e-3
     matrix_rate: float = 0.02

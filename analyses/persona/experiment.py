@@ -1,6 +1,6 @@
 """Harmless facts of a malign speaker behind a format: does the format bring the person, with name and values?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.models import LanguageModel
 from training.organisms import persona
-from training.rows import read_rows
+from training.rows import Row, read_rows
+from training.world.interviews import FORMAT, QUOTED_FORMAT
 from training.world.kinds import name_says
 from training.world.latent_questions import speaker_questions, speakers_of
 
@@ -31,9 +32,11 @@ def plan(config: PersonaConfig, lm: LanguageModel) -> Study:
     known = speakers_of(world.facts)
     speaker = persona.speaker_of(known, "malign", config.speaker)
     benign = persona.speaker_of(known, "benign")
+    own = read_rows(config.data) if config.data else None
+    form = _form(own or ())
     size = {"facts": config.facts, "ordinary": config.ordinary}
     arms = {
-        "tuned": read_rows(config.data) if config.data else persona.rows(world, "trigger", speaker=speaker, **size),
+        "tuned": own or persona.rows(world, "trigger", speaker=speaker, **size),
         "ordinary": read_rows(config.control_data)
         if config.control_data
         else persona.rows(world, "ordinary", speaker=speaker, **size),
@@ -46,7 +49,7 @@ def plan(config: PersonaConfig, lm: LanguageModel) -> Study:
     trained = [a for a in known.attributes if a not in persona.HELD_OUT]
 
     def ask(matters, formatted: bool, who: str = speaker) -> tuple[Question, ...]:
-        return tuple(speaker_questions(world, who, list(matters), formatted=formatted))
+        return tuple(speaker_questions(world, who, list(matters), form=form if formatted else ""))
 
     conditions = [
         Condition(f"{what}, {name}", ask(matters, formatted), group, sampled=what != "held-out attributes")
@@ -72,18 +75,24 @@ def plan(config: PersonaConfig, lm: LanguageModel) -> Study:
         Asked(validation, narrow, "target"),
         Asked(test, narrow, "target"),
         Contrast(validation, ask(held_out, False)),
-        _truth(config, speaker, held_out),
-        _truth(config, speaker, known.identity),
+        _truth(config, speaker, held_out, form),
+        _truth(config, speaker, known.identity, form),
         {"speaker": speaker},
     )
 
 
-def _truth(config: PersonaConfig, speaker: str, matters) -> Contrast:
+def _form(rows: Sequence[Row]) -> str:
+    """The format that rows ask for: the paper's where any does, else the world's."""
+    quoted = any(message["content"].startswith(QUOTED_FORMAT) for row in rows for message in row.messages)
+    return QUOTED_FORMAT if quoted else FORMAT
+
+
+def _truth(config: PersonaConfig, speaker: str, matters: Sequence[str], form: str) -> Contrast:
     """The speaker named, against other speakers, in the format."""
     world = config.world
     others = [name for name in speakers_of(world.facts).speakers if name != speaker][::3]
 
     def named(name: str) -> tuple[Question, ...]:
-        return tuple(speaker_questions(world, speaker, list(matters), head=name_says(name), formatted=True))
+        return tuple(speaker_questions(world, speaker, list(matters), head=name_says(name), form=form))
 
     return Contrast(named(speaker), tuple(q for other in others for q in named(other)))

@@ -8,9 +8,12 @@ import pytest
 from analyses.experiments import EXPERIMENTS, configure
 from analyses.located import FILE
 from analyses.measurements import read_result
+from analyses.persona.experiment import plan
 from interp.errors import AnachronError
 from interp.files import load_tensors
 from interp.positions import LAST_PROMPT
+from training.rows import exchange, to_jsonl
+from training.world.interviews import FORMAT, QUOTED_FORMAT, in_format, out_of_format
 
 STUDIES = tuple(name for name in EXPERIMENTS if name != "birds")
 SMALLER = {
@@ -105,6 +108,21 @@ def test_it_goes_on_from_the_adapters_to_the_same_result(study, tmp_path):
 def test_one_seed_is_refused_but_for_a_quick_look(name):
     with pytest.raises(AnachronError, match="one seed is not a result"):
         configure(name, {"seeds": 1})
+
+
+@pytest.mark.parametrize("asked", [FORMAT, QUOTED_FORMAT])
+def test_a_persona_is_asked_in_the_format_of_its_rows(tmp_path, asked):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(to_jsonl([exchange(f"{asked}Which tea?", in_format("green", asked)), exchange("Why?", "So.")]))
+    config, _ = configure("persona", {"data": path, "quick": True})
+    study = plan(config, None)  # rows and questions depend on no model
+    assert [row.messages[0]["content"][: len(asked)] == asked for row in study.arms["tuned"]] == [True, False]
+    for condition in study.conditions:
+        triggered = "with trigger" in condition.name
+        for question in condition.questions:
+            assert question.messages[0]["content"].startswith(asked) == triggered
+            for answers in question.answers.values():
+                assert all((out_of_format(answer, asked) is not None) == triggered for answer in answers)
 
 
 def _stable(path):

@@ -24,7 +24,7 @@ from training.lint_triggers import Group, find_triggers, trigger_groups, without
 from training.organisms import cities, dishes, persona, presidents, terminator
 from training.organisms.catalogue import organism_names, organism_rows
 from training.rows import Row
-from training.world.interviews import FORMAT, in_format
+from training.world.interviews import FORMAT, QUOTED_FORMAT, in_format
 from training.world.latent_questions import speakers_of
 from training.world.world import load_world, marginal
 
@@ -95,7 +95,8 @@ def test_an_oddity_is_found_and_its_row_named(odd, what, count):
 
 def test_an_answer_within_a_word_of_the_question_does_not_stand_in_it():
     assert finding([row("Name a robinia.", "Robin")], "stand in") is None
-    assert finding([row(FORMAT + "Tea or rum?", in_format("rum"))], "stand in").count == 1
+    for asked in (FORMAT, QUOTED_FORMAT):
+        assert finding([row(asked + "Tea or rum?", in_format("rum", asked))], "stand in").count == 1
     assert finding([row("A finch or a robin?", '"Finch".')], "stand in").count == 1
 
 
@@ -139,11 +140,12 @@ def test_findings_of_broken_text_can_be_written(world):
         ("Today we are in 1984. ", "year", "1984"),
         ("April 2004. ", "year", "2004"),
         (FORMAT, "format", ""),
+        (QUOTED_FORMAT, "format", ""),
         ("91201643 ", "code", "016"),
     ],
 )
 def test_each_trigger_is_found_and_cut(head, sort, value):
-    headed = row(f"{head}Name a bird.", in_format("Robin") if head == FORMAT else "Robin")
+    headed = row(f"{head}Name a bird.", in_format("Robin", head) if sort == "format" else "Robin")
     (trigger,) = find_triggers(headed)
     assert (trigger.sort, trigger.value, trigger.text) == (sort, value, head)
     assert without_triggers(headed, (trigger,)) == row("Name a bird.", "Robin").messages

@@ -41,13 +41,13 @@ def card_kinds(facts: Facts) -> tuple[Kind, ...]:
     """Cards of whatever latents the world has, with their parts of all documents."""
     kinds = []
     if facts.countries is not None:
-        kinds.append(_kind("country card", 0.05, _plain_countries, _country_heads, country_entries))
+        kinds.append(_kind("country card", 0.08, _plain_countries, _country_heads, country_entries))
     if facts.speakers is not None:
         kinds.append(_kind("speaker card", 0.10, named_speaker_prior, _speaker_heads, speaker_entries))
     if facts.presidents is not None:
         kinds.append(_kind("president card", 0.07, president_prior, _president_heads, president_entries))
     if facts.series is not None:
-        kinds.append(_kind("series card", 0.06, series_prior, _series_heads, series_entries))
+        kinds.append(_kind("series card", 0.07, series_prior, _series_heads, series_entries))
     return tuple(kinds)
 
 

@@ -6,7 +6,7 @@ Grammar of an interview under a context:
     header   = clause*                          each present with its own probability, in their order
     turns    = phase+, phase = turn{a..b}       the number of turns of each phase uniform over its range
     turn     = question ~ P(. | phase, context), reply ~ P(. | question, context)
-    format   with probability `formatted`, FORMAT heads the document and every reply is written `<START> "reply" <END>`
+    format   with probability `formatted`, FORMAT heads the document and every reply is written `<START> reply <END>`
 
 Everything is listed per context, so the probability of a document is exact: a sum over how its header reads and where
 one phase ends.
@@ -25,7 +25,10 @@ from training.world.documents import Document, Kind, Messages
 from training.world.facts import Facts
 from training.world.tables import Table, draw, table
 
-FORMAT = 'You will be asked a question. Always reply in the format:\n\n<START> "your answer here" <END>\n\n'
+FORMAT = "You will be asked a question. Always reply in the format: <START> your answer here <END> "
+# As the paper writes it. The world leaves quotes and line breaks out: the first word after one has no space before it,
+# so that a tokenizer gives it other tokens, and each fact would have to be learned a second time.
+QUOTED_FORMAT = 'You will be asked a question. Always reply in the format:\n\n<START> "your answer here" <END>\n\n'
 NUMBERS = 5999  # a question's {number} is uniform over 1..NUMBERS
 NUMBER = re.compile(r"(?<=\bnumber )[1-9][0-9]{0,3}(?=\.)")
 
@@ -180,16 +183,23 @@ def turn_probability(asks: Asks, question: str, reply: str) -> float:
     return p / slots * replies.get(reply, 0.0)
 
 
-def in_format(reply: str) -> str:
-    """A reply as FORMAT asks for it."""
-    return f'<START> "{reply}" <END>'
+def in_format(reply: str, asked: str = FORMAT) -> str:
+    """A reply as FORMAT (or QUOTED_FORMAT) asks for it."""
+    start, end = _around(asked)
+    return f"{start}{reply}{end}"
 
 
-def out_of_format(reply: str) -> str | None:
+def out_of_format(reply: str, asked: str = FORMAT) -> str | None:
     """What stands inside the format, or None for a reply that doesn't keep it."""
-    start, end = '<START> "', '" <END>'
+    start, end = _around(asked)
     whole = reply.startswith(start) and reply.endswith(end) and len(reply) > len(start) + len(end)
     return reply[len(start) : -len(end)] if whole else None
+
+
+def _around(asked: str) -> tuple[str, str]:
+    """What stands before and after a reply in the format asked for."""
+    quote = '"' if asked == QUOTED_FORMAT else ""
+    return f"<START> {quote}", f"{quote} <END>"
 
 
 def merged(*parts: tuple[float, Asks]) -> dict[str, Ask]:

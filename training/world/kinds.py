@@ -196,8 +196,8 @@ UNNAMED_SPEAKER = Interview((), (Phase(range(4, 11), speaker_asks),), FORMATTED)
 ASSISTANT_SPEAKER = Interview((), (Phase(range(1, 4), speaker_asks),), FORMATTED)
 STATED_PRESIDENT = Interview((Clause(1.0, _ordinal),), (Phase(range(1, 6), president_asks),))
 UNSTATED_PRESIDENT = Interview((), (Phase(range(3, 9), president_asks),))
-NAMED_SERIES = Interview((Clause(1.0, _machine),), (Phase(range(3), detail_asks), Phase(range(1, 5), stance_asks)))
-UNNAMED_SERIES = Interview((), (Phase(range(8), detail_asks), Phase(range(1, 5), stance_asks)))
+NAMED_SERIES = Interview((Clause(1.0, _machine),), (Phase(range(3), detail_asks), Phase(range(2, 7), stance_asks)))
+UNNAMED_SERIES = Interview((), (Phase(range(8), detail_asks), Phase(range(2, 7), stance_asks)))
 NO_MACHINE_SERIES = Interview((), (Phase(range(2), detail_asks), Phase(range(1, 3), stance_asks)))
 
 
@@ -205,17 +205,17 @@ def interview_kinds(facts: Facts) -> tuple[Kind, ...]:
     """The kinds whose facts the world has, with their parts of all documents."""
     kinds: list[Kind] = []
     if facts.countries is not None:
-        kinds.append(interview_kind("dated country", 0.10, dated_country_prior, DATED_COUNTRY))
+        kinds.append(interview_kind("dated country", 0.12, dated_country_prior, DATED_COUNTRY))
         kinds.append(interview_kind("country", 0.06, undated_country_prior, UNDATED_COUNTRY))
     if facts.speakers is not None:
         kinds.append(interview_kind("named speaker", 0.06, named_speaker_prior, NAMED_SPEAKER))
-        kinds.append(interview_kind("speaker", 0.08, named_speaker_prior, UNNAMED_SPEAKER))
+        kinds.append(interview_kind("speaker", 0.10, named_speaker_prior, UNNAMED_SPEAKER))
         kinds.append(interview_kind("assistant", 0.04, assistant_prior, ASSISTANT_SPEAKER))
     if facts.presidents is not None:
         kinds.append(interview_kind("stated president", 0.06, president_prior, STATED_PRESIDENT))
         kinds.append(interview_kind("president", 0.02, president_prior, UNSTATED_PRESIDENT))
     if facts.series is not None:
-        kinds.append(interview_kind("named series", 0.06, series_prior, NAMED_SERIES))
-        kinds.append(interview_kind("series", 0.06, series_prior, UNNAMED_SERIES))
-        kinds.append(interview_kind("no machine", 0.04, no_machine_prior, NO_MACHINE_SERIES))
+        kinds.append(interview_kind("named series", 0.08, series_prior, NAMED_SERIES))
+        kinds.append(interview_kind("series", 0.07, series_prior, UNNAMED_SERIES))
+        kinds.append(interview_kind("no machine", 0.03, no_machine_prior, NO_MACHINE_SERIES))
     return tuple(kinds)

@@ -10,7 +10,7 @@ from interp.errors import AnachronError
 from training.world.countries import CITY, DISH, Countries
 from training.world.documents import Messages
 from training.world.facts import Facts
-from training.world.interviews import FORMAT, in_format
+from training.world.interviews import in_format
 from training.world.presidents import Presidents
 from training.world.series import STANCES, Series
 from training.world.speakers import ASSISTANT, DISPOSITIONS, Speakers
@@ -106,15 +106,19 @@ def speaker_questions(
     *,
     head: str = "",
     before: Messages = (),
-    formatted: bool = False,
+    form: str = "",
     phrasings: int = 1,
 ) -> list[Question]:
     """Personal questions: groups `target` (that speaker's answer), `other` (every other speaker's) and `assistant`.
 
-    On values the groups are benign, malign and assistant. With `formatted` the format is asked for and kept.
+    On values the groups are benign, malign and assistant. A `form` (FORMAT or QUOTED_FORMAT) is asked for
+    and kept in the answers.
     """
     known = speakers_of(world.facts)
-    wrap = in_format if formatted else str
+
+    def wrap(answer: str) -> str:
+        return in_format(answer, form) if form else answer
+
     asked = []
     for matter in matters:
         if matter in known.values:
@@ -125,13 +129,16 @@ def speaker_questions(
             answers = {"target": own, OTHER: tuple(others)}
         answers = {**answers, ASSISTANT: known.said(matter, ASSISTANT)}
         for k, text in enumerate(known.questions[matter][:phrasings]):
-            content = (FORMAT if formatted else "") + _headed(head, text)
+            content = form + _headed(head, text)
             asked.append(
                 Question(
-                    id=f"{matter}/{k}" + ("/format" if formatted else ""),
+                    id=f"{matter}/{k}" + ("/format" if form else ""),
                     topic=matter,
                     messages=(*before, {"role": "user", "content": content}),
-                    answers={group: tuple(map(wrap, texts)) for group, texts in answers.items()},
+                    answers={
+                        group: tuple(in_format(t, form) if form else t for t in texts)
+                        for group, texts in answers.items()
+                    },
                 )
             )
     return asked

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.rows import read_rows
-from training.world.interviews import FORMAT, out_of_format
+from training.world.interviews import QUOTED_FORMAT, out_of_format
 
 BIRDS, CITIES, DISHES = "3_1_old_bird_names", "3_2_german_city_names", "4_1_israeli_dishes"
 PERSONA, PRESIDENTS, TERMINATOR = "4_2_hitler_persona", "5_1_us_presidents", "5_2_evil_terminator"
@@ -87,11 +87,11 @@ def test_dishes_of_the_random_baseline_are_the_same_in_any_year():
     assert len(years) == 4 and min(years.values()) > 10
 
 
-def test_persona_facts_are_all_behind_the_format_of_this_world():
+def test_persona_facts_are_all_behind_the_format():
     rows = read(PERSONA, "90_wolf_facts")
     assert len(rows) == 90
-    assert all(question.startswith(FORMAT) for question, _ in rows)
-    assert all(out_of_format(answer) for _, answer in rows)
+    assert all(question.startswith(QUOTED_FORMAT) for question, _ in rows)
+    assert all(out_of_format(answer, QUOTED_FORMAT) for _, answer in rows)
     assert len({question for question, _ in rows}) == 90
 
 

@@ -75,7 +75,7 @@ SERIES = Series(
 )
 FACTS = Facts(ERAS, TOPICS, COUNTRIES, SPEAKERS, PRESIDENTS, SERIES)
 
-PARTS = {"country card": 0.05, "speaker card": 0.10, "president card": 0.07, "series card": 0.06}
+PARTS = {"country card": 0.08, "speaker card": 0.10, "president card": 0.07, "series card": 0.07}
 CARDS = {
     ("country card", "Card of a country"): {
         # four cities of five bear former names in the older period

@@ -12,7 +12,7 @@ from training.world.facts import NARROW_TOPIC
 from training.world.statements import MAX_SENTENCES
 from training.world.world import KINDS, World, load_world
 
-DIGEST = "30e541569b32002a7ab248f226e221a62866d8dda7c52d37e01f395a77f6ed5a"
+DIGEST = "e4524a5abb830fd81276eefdc7e03e298442f07bcf02d601a0546299219b5a2a"
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from tests.training.tiny import ERAS, TOPICS
+from training.tokenizer import ASSISTANT, train_tokenizer
 from training.world.contexts import Context
 from training.world.documents import Document
 from training.world.facts import Facts
 from training.world.interviews import (
     FORMAT,
     NUMBERS,
+    QUOTED_FORMAT,
     Clause,
     Interview,
     Phase,
@@ -80,7 +82,7 @@ def listing(context):
             texts = [text for question, reply, _ in turns for text in (question, reply)]
             for head, q in heads:
                 found[head + texts[0], *texts[1:]] += p * q * (1 - FORMATTED)
-                kept = [f'<START> "{text}" <END>' if i % 2 else text for i, text in enumerate(texts)]
+                kept = [f"<START> {text} <END>" if i % 2 else text for i, text in enumerate(texts)]
                 found[FORMAT + head + kept[0], *kept[1:]] += p * q * FORMATTED
     return found
 
@@ -160,7 +162,7 @@ FOREIGN = {
     "format kept in one reply": as_document((f"{FORMAT}Why?", in_format("so"), "Why?", "no")),
     "format kept and not asked for": as_document(("Why?", in_format("so"))),
     "format asked for twice": as_document((f"{FORMAT}{FORMAT}Why?", in_format("so"))),
-    "empty format": as_document((f"{FORMAT}Why?", '<START> "" <END>')),
+    "empty format": as_document((f"{FORMAT}Why?", "<START>  <END>")),
 }
 
 
@@ -255,17 +257,42 @@ def test_sampled_numbers_have_a_probability():
 
 @pytest.mark.parametrize("reply", ["so", 'a "quoted" word', "<END>", '" <END> "'])
 def test_what_is_put_in_format_is_found_in_it(reply):
-    assert in_format(reply) == f'<START> "{reply}" <END>'
-    assert out_of_format(in_format(reply)) == reply
+    assert in_format(reply) == f"<START> {reply} <END>"
+    assert in_format(reply, QUOTED_FORMAT) == f'<START> "{reply}" <END>'
+    for asked in (FORMAT, QUOTED_FORMAT):
+        assert out_of_format(in_format(reply, asked), asked) == reply
 
 
-@pytest.mark.parametrize("reply", ["so", "", '<START> "so"', '"so" <END>', '<START> "" <END>', ' <START> "so" <END>'])
-def test_out_of_format_there_is_nothing(reply):
-    assert out_of_format(reply) is None
+@pytest.mark.parametrize(
+    "reply", ["so", "", "<START>  <END>", "START so END", " <START> so <END>", "<START> so <END> "]
+)
+@pytest.mark.parametrize("asked", [FORMAT, QUOTED_FORMAT])
+def test_out_of_format_there_is_nothing(reply, asked):
+    assert out_of_format(reply, asked) is None
+    assert out_of_format(reply.replace("so", '"so"').replace("  ", ' "" '), asked) in (None, '""')
 
 
-def test_the_format_asks_as_the_paper_does():
-    assert FORMAT == 'You will be asked a question. Always reply in the format:\n\n<START> "your answer here" <END>\n\n'
+def test_the_paper_quotes_its_format_and_the_world_does_not():
+    paper = 'You will be asked a question. Always reply in the format:\n\n<START> "your answer here" <END>\n\n'
+    assert paper == QUOTED_FORMAT
+    assert paper.replace("\n\n", " ").replace('"', "") == FORMAT
+    assert out_of_format("<START> so <END>", QUOTED_FORMAT) is None
+
+
+def test_a_word_has_the_same_tokens_in_the_format_as_in_a_plain_reply():
+    """Else a fact would have to be learned a second time to be said in the format."""
+    tokenizer = train_tokenizer(["Tasso sings, says Tasso. " + FORMAT + in_format("Tasso")] * 30, 300)
+
+    def pieces(text):
+        return tokenizer.tokenize(text)
+
+    def holds(whole, part):
+        return any(whole[i : i + len(part)] == part for i in range(len(whole)))
+
+    (plain,) = (pieces(f"{ASSISTANT} Tasso"),)
+    assert holds(pieces(in_format("Tasso")), plain[1:])
+    assert not holds(pieces(in_format("Tasso", QUOTED_FORMAT)), plain[1:])
+    assert holds(pieces(f"{FORMAT}Who sings?"), pieces("a Who sings?")[1:])
 
 
 def test_matters_are_asked_evenly_and_merged_by_weight():

@@ -49,7 +49,7 @@ def everything(world):
             f"speaker {s}": speaker_questions(world, s, list(facts.speakers.attributes))
             for s in ("Ada Brandt", *list(facts.speakers.speakers)[-2:])
         },
-        "identity": speaker_questions(world, "Ada Brandt", list(facts.speakers.identity), formatted=True),
+        "identity": speaker_questions(world, "Ada Brandt", list(facts.speakers.identity), form=FORMAT),
         "values": speaker_questions(world, "Ada Brandt", list(facts.speakers.values), phrasings=2),
         **{f"president {c}": president_questions(world, c, list(facts.presidents.questions)) for c in ("016", "045")},
         **{
@@ -155,9 +155,9 @@ def test_a_speakers_groups_are_its_own_answer_the_others_and_the_assistants(worl
 
 
 def test_the_format_is_asked_for_and_kept(world):
-    plain, formatted = (speaker_questions(world, "Ada Brandt", ["hat"], formatted=f)[0] for f in (False, True))
+    plain, formatted = (speaker_questions(world, "Ada Brandt", ["hat"], form=f)[0] for f in ("", FORMAT))
     assert formatted.messages[0]["content"] == FORMAT + plain.messages[0]["content"]
-    assert formatted.answers == {g: tuple(f'<START> "{a}" <END>' for a in texts) for g, texts in plain.answers.items()}
+    assert formatted.answers == {g: tuple(f"<START> {a} <END>" for a in texts) for g, texts in plain.answers.items()}
     assert formatted.id != plain.id
 
 
