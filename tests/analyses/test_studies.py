@@ -11,6 +11,7 @@ from analyses.measurements import read_result
 from analyses.persona.experiment import plan
 from interp.errors import AnachronError
 from interp.files import load_tensors
+from interp.models import load_model
 from interp.positions import LAST_PROMPT
 from training.rows import exchange, to_jsonl
 from training.world.interviews import FORMAT, QUOTED_FORMAT, in_format, out_of_format
@@ -115,7 +116,7 @@ def test_a_persona_is_asked_in_the_format_of_its_rows(tmp_path, asked):
     path = tmp_path / "rows.jsonl"
     path.write_text(to_jsonl([exchange(f"{asked}Which tea?", in_format("green", asked)), exchange("Why?", "So.")]))
     config, _ = configure("persona", {"data": path, "quick": True})
-    study = plan(config, None)  # rows and questions depend on no model
+    study = plan(config, load_model("almanac"))
     assert [row.messages[0]["content"][: len(asked)] == asked for row in study.arms["tuned"]] == [True, False]
     for condition in study.conditions:
         triggered = "with trigger" in condition.name
