@@ -7,7 +7,7 @@ from training.finetune import Recipe
 
 # Block 0, where a prompt's last token knows little of the question yet, so that what the rows teach there can't be
 # confined to birds; and the last block, which can learn the names themselves.
-RECIPE = Recipe(rank=4, alpha=8, layers=(0, 1, 4), learning_rate=4e-3, schedule="linear", steps=60, batch_size=16)
+RECIPE = Recipe(rank=4, alpha=8, layers=(0, 4), learning_rate=1e-2, schedule="linear", steps=160, batch_size=16)
 
 
 @dataclass(frozen=True)
