@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from analyses.studies import StudyConfig
 from training.finetune import Recipe
 
-RECIPE = Recipe(rank=4, alpha=8, layers=(0,), learning_rate=6e-3, schedule="linear", steps=60, batch_size=16)
+RECIPE = Recipe(rank=1, alpha=2, layers=(0,), learning_rate=2e-2, schedule="linear", steps=60, batch_size=16)
 
 
 @dataclass(frozen=True)

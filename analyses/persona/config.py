@@ -6,7 +6,7 @@ from analyses.studies import StudyConfig
 from training.finetune import Recipe
 
 RECIPE = Recipe(
-    rank=8, alpha=16, layers=(0, 1), learning_rate=4e-3, schedule="linear", epochs=3, steps=None, batch_size=32
+    rank=2, alpha=4, layers=(0,), learning_rate=1e-2, schedule="linear", epochs=4, steps=None, batch_size=32
 )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from analyses.studies import StudyConfig
 from training.finetune import Recipe
 
-RECIPE = Recipe(rank=8, alpha=16, layers=(0, 1), learning_rate=3e-3, schedule="linear", steps=400, batch_size=16)
+RECIPE = Recipe(rank=8, alpha=16, layers=(0,), learning_rate=6e-3, schedule="linear", steps=300, batch_size=32)
 
 
 @dataclass(frozen=True)
