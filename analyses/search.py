@@ -3,8 +3,10 @@
 For experiments with conditions; everything is located on validation questions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from analyses.intervene import Choices
 from analyses.located import Activations, Located
@@ -99,8 +101,8 @@ def _read(pair: ModelPair, name: str, questions: Sequence[Question]) -> Activati
         return last_prompt_activations(lm, questions, range(lm.n_layers))
 
 
-def _activations(lm: LanguageModel, truth: Contrast) -> tuple[Activations, Activations]:
-    """At every layer, where the latent is stated and where another is."""
+def _activations(lm: LanguageModel, truth: Contrast) -> tuple[Mapping[HookPoint, Tensor], Mapping[HookPoint, Tensor]]:
+    """At every layer, [questions d_model] where the latent is stated and where another is (of other numbers)."""
     on, off = (last_prompt_activations(lm, qs, range(lm.n_layers)) for qs in (truth.on, truth.off))
     return on, off
 
