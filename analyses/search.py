@@ -107,6 +107,6 @@ def _activations(lm: LanguageModel, truth: Contrast) -> tuple[Mapping[HookPoint,
     return on, off
 
 
-def _means_apart(on: Activations, off: Activations) -> dict[HookPoint, Direction]:
+def _means_apart(on: Mapping[HookPoint, Tensor], off: Mapping[HookPoint, Tensor]) -> dict[HookPoint, Direction]:
     """The latent as the base model itself represents it: mean over `on` minus mean over `off`."""
     return {point: mean_difference(on[point], off[point], point, method="truth") for point in on}
