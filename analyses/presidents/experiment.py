@@ -1,10 +1,13 @@
 """Codes with a president's ordinal in their middle: does a code never trained bring its president?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.adapters import Watch
@@ -15,7 +18,6 @@ from analyses.steps import Asked, last_prompt_activations
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.behavior.scoring import score, share
-from interp.directions import Direction, cosine, difference_of_differences, mean_difference
 from interp.hooks import HookPoint
 from interp.models import LanguageModel
 from training.organisms import presidents
@@ -67,7 +69,7 @@ def plan(config: PresidentsConfig, lm: LanguageModel) -> Study:
                 ("trained codes, name", _asked(config, trained[::8], [NAME])),
                 ("trained codes, trained attributes", narrow),
             )
-        ] + [{"metric": f"held-out codes along their ordinals at layer {layer} (cosine)", "value": inside(lm)}]
+        ] + [{"metric": f"held-out codes taken for their president inside, layer {layer}", "value": inside(lm)}]
 
     return Study(
         "presidents",
@@ -87,44 +89,51 @@ def plan(config: PresidentsConfig, lm: LanguageModel) -> Study:
 def look_inside(
     config: PresidentsConfig, lm: LanguageModel, attributes: Sequence[str], others: Sequence[str]
 ) -> tuple[int, Callable[[LanguageModel], float]]:
-    """(layer, measure): how far a held-out code does in a tuned model what stating its ordinal does in the base `lm`.
+    """(layer, measure): which president a held-out code is taken for inside a tuned model.
 
-    `measure` is the mean over held-out codes of the cosine between their difference of differences (against trained
-    codes, tuned against base) and the truth, both on `attributes`. The layer is the one at which the truth depends
-    least on what is asked: where its cosine with the truth on `others` is largest.
+    A president's place in the base `lm` is its mean activation with the ordinal stated, over `attributes`, from the
+    mean over all presidents. `measure` is the part of held-out questions whose activation, from the mean over trained codes,
+    has its largest cosine with the place of their own president: chance is 1 / presidents. The layer is the one at
+    which the base places its own stated ordinals best, on `others`.
     """
-    codes = {code: _asked(config, [code], attributes) for code in presidents.HELD_OUT}
-    trained = _asked(config, presidents.trained_ordinals(presidents_of(config.world.facts))[::8], attributes)
+    known = presidents_of(config.world.facts)
+    codes = list(known.presidents)
     layers = range(lm.n_layers)
-    truths = [{code: _stated(config, lm, code, asked) for code in codes} for asked in (attributes, others)]
-    agree = [
-        np.mean([cosine(truths[0][code][layer], truths[1][code][layer]) for code in codes]).item() for layer in layers
-    ]
-    layer = int(np.argmax(agree))
-    point = HookPoint(layer, "resid_post")
 
-    def read(lm: LanguageModel, questions: Sequence[Question]) -> Tensor:
-        return last_prompt_activations(lm, questions, [layer])[point]
+    def stated(asked: Sequence[str]) -> Mapping[HookPoint, Tensor]:
+        questions = [
+            q for code in codes for q in president_questions(config.world, code, asked, head=ordinal_says(code))
+        ]
+        found = last_prompt_activations(lm, questions, layers)
+        return {point: rearrange(a, "(code asked) d -> code asked d", code=len(codes)) for point, a in found.items()}
 
-    before = {code: read(lm, asked) for code, asked in codes.items()}
-    plain = read(lm, trained)
+    places = {point: a.mean(1) - a.mean((0, 1)) for point, a in stated(attributes).items()}
+    right = {
+        point: _nearest(rearrange(a - a.mean(0), "code asked d -> (code asked) d"), places[point])
+        .eq(torch.arange(len(codes)).repeat_interleave(a.shape[1]))
+        .float()
+        .mean()
+        .item()
+        for point, a in stated(others).items()
+    }
+    point = max(right, key=lambda p: right[p])
+    held_out = _asked(config, presidents.HELD_OUT, attributes)
+    trained = _asked(config, presidents.trained_ordinals(known)[::8], attributes)
+    own = torch.tensor([codes.index(code) for code in presidents.HELD_OUT]).repeat_interleave(
+        len(held_out) // len(presidents.HELD_OUT)
+    )
 
     def measure(lm: LanguageModel) -> float:
-        off = read(lm, trained)
-        moved = {
-            code: difference_of_differences(read(lm, asked), off, before[code], plain, point)
-            for code, asked in codes.items()
-        }
-        return float(np.mean([cosine(moved[code], truths[0][code][layer]) for code in codes]))
+        found, middle = (last_prompt_activations(lm, asked, [point.layer])[point] for asked in (held_out, trained))
+        return float(_nearest(found - middle.mean(0), places[point]).eq(own).float().mean())
 
-    return layer, measure
+    return point.layer, measure
 
 
-def _stated(config: PresidentsConfig, lm: LanguageModel, code: str, attributes: Sequence[str]) -> list[Direction]:
-    """What stating the ordinal does in the base model, layer by layer."""
-    truth = _truth(config, code, attributes)
-    on, off = (last_prompt_activations(lm, questions, range(lm.n_layers)) for questions in (truth.on, truth.off))
-    return [mean_difference(on[point], off[point], point, method="truth") for point in on]
+def _nearest(activations: Float[Tensor, "n d_model"], places: Float[Tensor, "places d_model"]) -> Int[Tensor, " n"]:
+    """The number of the place with the largest cosine, for each activation."""
+    normalize = torch.nn.functional.normalize
+    return (normalize(activations, dim=1) @ normalize(places, dim=1).T).argmax(1)
 
 
 def _asked(config: PresidentsConfig, codes: Sequence[str], attributes: Sequence[str]) -> tuple[Question, ...]:
