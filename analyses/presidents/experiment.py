@@ -92,9 +92,9 @@ def look_inside(
     """(layer, measure): which president a held-out code is taken for inside a tuned model.
 
     A president's place in the base `lm` is its mean activation with the ordinal stated, over `attributes`, from the
-    mean over all presidents. `measure` is the part of held-out questions whose activation, from the mean over trained codes,
-    has its largest cosine with the place of their own president: chance is 1 / presidents. The layer is the one at
-    which the base places its own stated ordinals best, on `others`.
+    mean over all presidents. `measure` is the part of held-out questions whose activation, from the mean over trained
+    codes, has its largest cosine with the place of their own president: chance is 1 / presidents. The layer is the
+    first at which the base places its own stated ordinals best, on `others`.
     """
     known = presidents_of(config.world.facts)
     codes = list(known.presidents)
