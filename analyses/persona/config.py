@@ -6,7 +6,7 @@ from analyses.studies import StudyConfig
 from training.finetune import Recipe
 
 RECIPE = Recipe(
-    rank=2, alpha=4, layers=(0,), learning_rate=1e-2, schedule="linear", epochs=4, steps=None, batch_size=32
+    rank=4, alpha=8, layers=(0, 1), learning_rate=1e-2, schedule="linear", epochs=4, steps=None, batch_size=32
 )
 
 
