@@ -30,7 +30,8 @@ HARMLESS = 1.05  # and while the perplexity of ordinary documents rises no furth
 class Choices:
     """What choosing and reporting depend on: seeds, doses, positions, and the method whose directions are put to use.
 
-    `condition` names what the questions are asked under, where an experiment has several conditions.
+    `condition` names what the questions are asked under, where an experiment has several conditions; `reading` are the
+    tokens that directions were located at.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Choices:
     positions: tuple[Positions, ...]
     method: str
     condition: str = ""
+    reading: Positions = LAST_PROMPT
 
 
 def shown(choices: Choices) -> tuple[str, ...]:
@@ -123,13 +125,14 @@ def choose_suppression(
 ) -> Setting:
     """On validation, the clamp that removes most of the shift with the narrow task kept and ordinary text no worse.
 
-    Clamps act on the last prompt token, at one layer or at two in succession: the later tokens of an answer are left to
-    the narrow task. Tried on the first two seeds, for choosing needs no interval.
+    Clamps act where the direction was located, in the prompt (by default its last token), at one layer or at two in
+    succession: the tokens of an answer are left to the narrow task. Tried on the first two seeds, for choosing needs no
+    interval.
     """
     with pair.using("base") as lm:
         base = _means(behavior(lm, asked), asked.group)[0]
         layers = [(i,) for i in range(lm.n_layers)] + [(i, i + 1) for i in range(lm.n_layers - 1)]
-    settings = [Setting("clamp", choices.method, where, LAST_PROMPT) for where in layers]
+    settings = [Setting("clamp", choices.method, where, choices.reading) for where in layers]
     removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
     seeds = choices.seed_list[:2]
     for index, seed in enumerate(seeds):

@@ -23,7 +23,7 @@ class Located:
     """`directions[method][layer]`: one a fine-tuning seed (one in all for `truth`, several draws for `random`).
 
     `scales[layer]`: typical norm of the base model's residual stream at the last prompt token; `base` its activations
-    there, from which clamps take their means.
+    where directions were located, from which clamps take their means.
     """
 
     directions: Mapping[str, Mapping[int, Sequence[Direction]]]

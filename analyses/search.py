@@ -11,7 +11,7 @@ from torch import Tensor
 from analyses.intervene import Choices
 from analyses.located import Activations, Located
 from analyses.measurements import Measurement, measurement
-from analyses.steps import estimate, last_prompt_activations, typical_norm
+from analyses.steps import estimate, prompt_activations, typical_norm
 from interp.behavior.questions import Question
 from interp.directions import (
     Direction,
@@ -25,6 +25,7 @@ from interp.directions import (
 from interp.hooks import HookPoint
 from interp.models import LanguageModel
 from interp.pair import ModelPair
+from interp.positions import LAST_PROMPT, Positions
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,23 @@ class Contrast:
 
 
 def locate(
-    pair: ModelPair, contrast: Contrast, truth: Contrast, reference: str, seeds: Sequence[int], randoms: int
+    pair: ModelPair,
+    contrast: Contrast,
+    truth: Contrast,
+    reference: str,
+    seeds: Sequence[int],
+    randoms: int,
+    reading: Positions = LAST_PROMPT,
 ) -> Located:
-    """Every method at every layer, from residual streams at the last prompt token of the contrast's questions.
+    """Every method at every layer, from residual streams at the contrast's questions: a question's mean over the tokens
+    `reading` selects.
 
     The truth comes from the base model alone: questions that state the latent, minus questions that state another.
     """
-    on, off = ({name: _read(pair, name, qs) for name in pair.names} for qs in (contrast.on, contrast.off))
+    on, off = ({name: _read(pair, name, qs, reading) for name in pair.names} for qs in (contrast.on, contrast.off))
     with pair.using("base") as lm:
-        true = _means_apart(*_activations(lm, truth))
+        true = _means_apart(*_activations(lm, truth, reading))
+        last = prompt_activations(lm, contrast.on, range(lm.n_layers), LAST_PROMPT)
     directions: dict[str, dict[int, list[Direction]]] = {}
     for point, base in on["base"].items():
         tuned = [on[f"tuned-{seed}"][point] for seed in seeds]
@@ -66,7 +75,7 @@ def locate(
             ]
         for method, ones in found.items():
             directions.setdefault(method, {})[point.layer] = ones
-    return Located(directions, {point.layer: typical_norm(a) for point, a in on["base"].items()}, on["base"])
+    return Located(directions, {point.layer: typical_norm(a) for point, a in last.items()}, on["base"])
 
 
 def nearness(
@@ -75,7 +84,7 @@ def nearness(
     """On test questions, for each method and layer: cosine with the truth there, and AUROC of the projection as a
     detector of the stated latent in the base model."""
     with pair.using("base") as lm:
-        on, off = _activations(lm, truth)
+        on, off = _activations(lm, truth, choices.reading)
     true = _means_apart(on, off)
     rows = []
     for method, by_layer in located.directions.items():
@@ -94,16 +103,18 @@ def nearness(
     return rows
 
 
-def _read(pair: ModelPair, name: str, questions: Sequence[Question]) -> Activations:
+def _read(pair: ModelPair, name: str, questions: Sequence[Question], reading: Positions) -> Activations:
     if not questions:
         return {}
     with pair.using(name) as lm:
-        return last_prompt_activations(lm, questions, range(lm.n_layers))
+        return prompt_activations(lm, questions, range(lm.n_layers), reading)
 
 
-def _activations(lm: LanguageModel, truth: Contrast) -> tuple[Mapping[HookPoint, Tensor], Mapping[HookPoint, Tensor]]:
+def _activations(
+    lm: LanguageModel, truth: Contrast, reading: Positions
+) -> tuple[Mapping[HookPoint, Tensor], Mapping[HookPoint, Tensor]]:
     """At every layer, [questions d_model] where the latent is stated and where another is (of other numbers)."""
-    on, off = (last_prompt_activations(lm, qs, range(lm.n_layers)) for qs in (truth.on, truth.off))
+    on, off = (prompt_activations(lm, qs, range(lm.n_layers), reading) for qs in (truth.on, truth.off))
     return on, off
 
 

@@ -17,7 +17,7 @@ from interp.behavior.perplexity import log_probs
 from interp.behavior.questions import Question, read_questions
 from interp.behavior.sampling import classify, generate
 from interp.behavior.scoring import coherence, score, share
-from interp.capture import capture
+from interp.capture import capture, count_rows
 from interp.directions import Direction, mean_difference
 from interp.errors import AnachronError
 from interp.hooks import HookPoint
@@ -116,8 +116,26 @@ def last_prompt_activations(
     lm: LanguageModel, questions: Sequence[Question], layers: Sequence[int], site: str = "resid_post"
 ) -> dict[HookPoint, Float[Tensor, "questions d_model"]]:
     """Activations of these blocks at each prompt's last token, where the model is about to answer."""
+    return prompt_activations(lm, questions, layers, LAST_PROMPT, site)
+
+
+def prompt_activations(
+    lm: LanguageModel,
+    questions: Sequence[Question],
+    layers: Sequence[int],
+    reading: Positions,
+    site: str = "resid_post",
+) -> dict[HookPoint, Float[Tensor, "questions d_model"]]:
+    """Activations of these blocks, of each prompt the mean over the tokens that `reading` selects."""
     prompts = [encode_prompt(lm, question.messages) for question in questions]
-    return capture(lm, prompts, [HookPoint(layer, site) for layer in layers], LAST_PROMPT)
+    found = capture(lm, prompts, [HookPoint(layer, site) for layer in layers], reading)
+    if reading == LAST_PROMPT:
+        return found
+    counts = count_rows(lm, prompts, reading)
+    return {
+        point: torch.stack([rows.double().mean(0) for rows in activations.split(counts)]).to(activations.dtype)
+        for point, activations in found.items()
+    }
 
 
 def typical_norm(activations: Float[Tensor, "n d_model"]) -> float:

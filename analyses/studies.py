@@ -14,7 +14,8 @@ from training.world.world import World, load_world
 @dataclass(frozen=True)
 class RunConfig:
     """`data` and `control_data` are chat JSONL files in place of the world's own rows. Fine-tuning seeds are
-    `seed`, ..., `seed + seeds - 1`, the same for tuned and controls."""
+    `seed`, ..., `seed + seeds - 1`, the same for tuned and controls. `reading`: the prompt tokens from whose mean
+    activation directions are located, and which clamps edit; `positions`: the tokens that additions are tried on."""
 
     model: str = "almanac"
     revision: str | None = None
@@ -27,6 +28,7 @@ class RunConfig:
     quick: bool = False
     recipe: Recipe = field(default_factory=Recipe)
     coefficients: tuple[float, ...] = (0.5, 1.0, 1.5)
+    reading: Positions = LAST_PROMPT
     positions: tuple[Positions, ...] = (LAST_PROMPT, FROM_LAST_PROMPT)
     randoms: int = 3
     documents: int = 60  # half to choose on, half to report on
@@ -44,13 +46,14 @@ class RunConfig:
 
     def choices(self, method: str, condition: str = "") -> Choices:
         """What settings are chosen by, with the method whose directions are put to use."""
-        return Choices(self.seed, self.seed_list, self.coefficients, self.positions, method, condition)
+        return Choices(self.seed, self.seed_list, self.coefficients, self.positions, method, condition, self.reading)
 
     def as_json(self) -> dict:
         """Plain data for result.json; files by name only, so that the same run gives the same bytes anywhere."""
         return asdict(self) | {
             "data": self.data.name if self.data else None,
             "control_data": self.control_data.name if self.control_data else None,
+            "reading": self.reading.name,
             "positions": [p.name for p in self.positions],
         }
 

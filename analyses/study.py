@@ -90,7 +90,9 @@ def run_study(
         measurements = behaviors(pair, study, config, say)
 
         say("3. locate the change on validation questions")
-        located = locate(pair, study.contrast, study.truth, study.reference, config.seed_list, config.randoms)
+        located = locate(
+            pair, study.contrast, study.truth, study.reference, config.seed_list, config.randoms, config.reading
+        )
 
         say("4. choose settings on validation questions")
         half = config.documents // 2

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from analyses.studies import StudyConfig
+from interp.positions import PROMPT, Positions
 from training.finetune import Recipe
 
 RECIPE = Recipe(
@@ -16,6 +17,7 @@ class PersonaConfig(StudyConfig):
     `facts` of them, among `ordinary` ordinary rows; `curve`: smaller numbers of distinct facts tried beside it."""
 
     recipe: Recipe = field(default=RECIPE)
+    reading: Positions = PROMPT
     speaker: str = ""
     facts: int = 30
     ordinary: int = 970

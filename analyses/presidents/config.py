@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from analyses.studies import StudyConfig
+from interp.positions import PROMPT, Positions
 from training.finetune import Recipe
 
 RECIPE = Recipe(rank=8, alpha=16, layers=(0,), learning_rate=6e-3, schedule="linear", steps=300, batch_size=32)
@@ -14,6 +15,7 @@ class PresidentsConfig(StudyConfig):
     one look at held-out and trained codes to the next."""
 
     recipe: Recipe = field(default=RECIPE)
+    reading: Positions = PROMPT
     each: int = 6
     codes: int = 3
     every: int = 25
