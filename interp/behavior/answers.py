@@ -36,7 +36,7 @@ class Answerer(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Plain JSON data that everything its answers depend on can be told by (model, revision, adapter digest, edits),
+        """Plain JSON data of everything its answers depend on (model, revision, adapter digest, edits),
         but for prompt and sampling. No keys, no host names."""
         ...
 
