@@ -28,14 +28,30 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.tx
 
 
 @dataclass(frozen=True)
+class AdapterInfo:
+    """Which adapter: its folder or hub id, the hub's commit, SHA-256 over its two files, the base it says it is for."""
+
+    source: str
+    revision: str | None
+    digest: str
+    base: str | None
+
+
+@dataclass(frozen=True)
 class LanguageModel:
-    """A frozen model in eval mode, its tokenizer and anatomy. `name` and `revision` go into a result's provenance."""
+    """A frozen model in eval mode, its tokenizer and anatomy.
+
+    `name`, `revision`, `adapter` (switched on by a ModelPair) and `quantization` go into a result's provenance and
+    into the key of whatever is cached.
+    """
 
     model: Any = field(repr=False)
     tokenizer: Any = field(repr=False)
     name: str
     revision: str | None
     anatomy: Anatomy = field(repr=False)
+    adapter: AdapterInfo | None = None
+    quantization: str | None = None
 
     @property
     def n_layers(self) -> int:
