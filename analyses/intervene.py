@@ -3,6 +3,7 @@
 Settings are chosen on validation topics (`choose_*`) and reported on test topics (`report_*`).
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from analyses.located import Located
 from analyses.measurements import Measurement, measurement
-from analyses.steps import Asked, Behavior, behavior, behavior_rows, estimate
+from analyses.steps import Asked, Behavior, Measure, behavior, behavior_rows, estimate
 from interp.behavior.perplexity import nats_per_token
 from interp.directions import Direction
 from interp.models import LanguageModel
@@ -31,7 +32,7 @@ class Choices:
     """What choosing and reporting depend on: seeds, doses, positions, and the method whose directions are put to use.
 
     `condition` names what the questions are asked under, where an experiment has several conditions; `reading` are the
-    tokens that directions were located at.
+    tokens that directions were located at; `measure` says what a model answers; `layers` are those tried (None: all).
     """
 
     seed: int
@@ -41,11 +42,16 @@ class Choices:
     method: str
     condition: str = ""
     reading: Positions = LAST_PROMPT
+    measure: Measure = behavior
+    layers: tuple[int, ...] | None = None
+
+    def tried(self, lm: LanguageModel) -> tuple[int, ...]:
+        return tuple(range(lm.n_layers)) if self.layers is None else self.layers
 
 
-def shown(choices: Choices) -> tuple[str, ...]:
-    """The methods reported side by side: the one in use, the truth, random directions."""
-    return (choices.method, "truth", "random")
+def shown(located: Located, choices: Choices) -> tuple[str, ...]:
+    """The methods reported side by side: the one in use, the truth where it is known, random directions."""
+    return tuple(name for name in (choices.method, "truth", "random") if name in located.directions)
 
 
 @dataclass(frozen=True)
@@ -102,13 +108,13 @@ def choose_induction(
     """The layer, positions and coefficient with the largest share in the base that stays coherent, on validation."""
     asked = replace(asked, narrow=())
     with pair.using("base") as lm:
-        plain = _means(behavior(lm, asked), asked.group)
+        plain = _means(choices.measure(lm, asked, ()), asked.group)
         tried = []
-        for layer in range(lm.n_layers):
+        for layer in choices.tried(lm):
             for positions in choices.positions:
                 for coefficient in choices.coefficients:
                     setting = Setting("add", choices.method, (layer,), positions, coefficient)
-                    share, coherence, _ = _means(behavior(lm, asked, setting.edits(located, None)), asked.group)
+                    share, coherence, _ = _means(choices.measure(lm, asked, setting.edits(located, None)), asked.group)
                     tried.append((coherence >= COHERENT * plain[1], share, setting))
     best = max(tried, key=lambda t: t[:2])
     say(f"  induce: {best[2].describe()}: share {best[1]:.2f} on validation ({len(tried)} settings tried)")
@@ -125,25 +131,29 @@ def choose_suppression(
 ) -> Setting:
     """On validation, the clamp that removes most of the shift with the narrow task kept and ordinary text no worse.
 
-    Clamps act where the direction was located, in the prompt (by default its last token), at one layer or at two in
-    succession: the tokens of an answer are left to the narrow task. Tried on the first two seeds, for choosing needs no
-    interval.
+    Clamps act where the direction was located, in the prompt (by default its last token), at one layer, at two in
+    succession, or at all of a choice of layers: the tokens of an answer are left to the narrow task. Tried on the
+    first two seeds, for choosing needs no interval.
     """
     with pair.using("base") as lm:
-        base = _means(behavior(lm, asked), asked.group)[0]
-        layers = [(i,) for i in range(lm.n_layers)] + [(i, i + 1) for i in range(lm.n_layers - 1)]
+        base = _means(choices.measure(lm, asked, ()), asked.group)[0]
+        tried = choices.tried(lm)
+    layers = (
+        [(i,) for i in tried] + list(itertools.pairwise(tried)) + ([tried] if choices.layers and len(tried) > 2 else [])
+    )
     settings = [Setting("clamp", choices.method, where, choices.reading) for where in layers]
     removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
     seeds = choices.seed_list[:2]
     for index, seed in enumerate(seeds):
         with pair.using(f"tuned-{seed}") as lm:
-            tuned, _, narrow = _means(behavior(lm, asked), asked.group)
+            tuned, _, narrow = _means(choices.measure(lm, asked, ()), asked.group)
             unedited = nats_per_token(lm, documents)
             for k, setting in enumerate(settings):
                 edits = setting.edits(located, index)
-                share, _, still = _means(behavior(lm, asked, edits), asked.group)
-                removed[k] += (tuned - share) / (tuned - base) / len(seeds)
-                kept[k] += still / narrow / len(seeds)
+                share, _, still = _means(choices.measure(lm, asked, edits), asked.group)
+                # without a shift there is nothing to remove, and without a habit nothing to keep
+                removed[k] += ((tuned - share) / (tuned - base) if tuned > base else 0.0) / len(seeds)
+                kept[k] += (still / narrow if narrow != 0 else 1.0) / len(seeds)
                 harm[k] += _ratio(lm, documents, edits, unedited) / len(seeds)
     allowed = (kept >= KEPT) & (harm <= HARMLESS)
     best = int(np.argmax(np.where(allowed, removed, removed - 10))) if allowed.any() else int(np.argmax(kept))
@@ -164,7 +174,7 @@ def report_induction(
     asked = replace(asked, narrow=())
     with pair.using("base") as lm:
         unedited = nats_per_token(lm, documents)
-        for method in shown(choices):
+        for method in shown(located, choices):
             for coefficient in choices.coefficients:
                 setting = replace(chosen, coefficient=coefficient)
                 is_chosen = setting == chosen
@@ -179,7 +189,7 @@ def report_induction(
                     "condition": choices.condition,
                 }
                 where |= {"chosen": is_chosen and method in (chosen.method, "random")}
-                runs = [behavior(lm, asked, edit) for edit in edits]
+                runs = [choices.measure(lm, asked, edit) for edit in edits]
                 yield from behavior_rows(runs, "base", asked.group, "test", seed=choices.seed, **where)
                 if is_chosen:
                     ratios = [_ratio(lm, documents, edit, unedited) for edit in edits]
@@ -194,12 +204,12 @@ def report_suppression(
     for seed in choices.seed_list:
         with pair.using(f"tuned-{seed}") as lm:
             unedited.append(nats_per_token(lm, documents))
-    for edit, method in [*((chosen.edit, method) for method in shown(choices)), ("ablate", chosen.method)]:
+    for edit, method in [*((chosen.edit, method) for method in shown(located, choices)), ("ablate", chosen.method)]:
         runs, ratios = [], []
         for index, seed in enumerate(choices.seed_list):
             with pair.using(f"tuned-{seed}") as lm:
                 edits = replace(chosen, edit=edit).edits(located, index, method)
-                runs.append(behavior(lm, asked, edits))
+                runs.append(choices.measure(lm, asked, edits))
                 ratios.append(_ratio(lm, documents, edits, unedited[index]))
         where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
         where |= {"condition": choices.condition}

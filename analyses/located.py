@@ -45,15 +45,17 @@ class Located:
         return mean_projection(self.base[direction.point], direction)
 
     def reading_layer(self, method: str) -> int:
-        """The layer at which the method's directions are nearest to the truth, mean over seeds."""
+        """The layer at which the method's directions are nearest to the truth, mean over seeds; it must be known."""
         found, truth = self.directions[method], self.directions["truth"]
         return max(found, key=lambda layer: sum(cosine(one, truth[layer][0]) for one in found[layer]))
 
     def save(self, path: Path, method: str) -> None:
-        """Write the method's directions, mean over seeds, and the true ones, as `<method>.<layer>`, `truth.<layer>`."""
+        """Write the method's directions, mean over seeds, and the true ones if known, as `<method>.<layer>`,
+        `truth.<layer>`."""
         tensors = {
             f"{name}.{layer}": self.pooled(name, layer).vector.contiguous()
             for name in (method, "truth")
+            if name in self.directions
             for layer in self.directions[name]
         }
         save_tensors(path, tensors, {"method": method})

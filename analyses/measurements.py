@@ -15,8 +15,8 @@ from interp.files import read_json, write_json
 from interp.stats import Estimate
 
 METRICS = (
-    "broad", "coherence", "sampled", "sampled_coherence", "narrow", "perplexity_ratio", "cosine_to_truth", "auroc",
-    "seconds", "rss_mb",
+    "broad", "coherence", "sampled", "sampled_coherence", "narrow", "unjudged", "perplexity_ratio", "cosine_to_truth",
+    "auroc", "seconds", "rss_mb",
 )  # fmt: skip
 ARMS = (
     "tuned", "control", "own_wording", "shuffled", "other_year", "other_country", "no_trigger", "benign", "ordinary",

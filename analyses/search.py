@@ -39,7 +39,7 @@ class Contrast:
 def locate(
     pair: ModelPair,
     contrast: Contrast,
-    truth: Contrast,
+    truth: Contrast | None,
     reference: str,
     seeds: Sequence[int],
     randoms: int,
@@ -48,11 +48,12 @@ def locate(
     """Every method at every layer, from residual streams at the contrast's questions: a question's mean over the tokens
     `reading` selects.
 
-    The truth comes from the base model alone: questions that state the latent, minus questions that state another.
+    The truth, where there is one, comes from the base model alone: questions that state the latent, minus questions
+    that state another.
     """
     on, off = ({name: _read(pair, name, qs, reading) for name in pair.names} for qs in (contrast.on, contrast.off))
     with pair.using("base") as lm:
-        true = _means_apart(*_activations(lm, truth, reading))
+        true = {} if truth is None else _means_apart(*_activations(lm, truth, reading))
         last = prompt_activations(lm, contrast.on, range(lm.n_layers), LAST_PROMPT)
     directions: dict[str, dict[int, list[Direction]]] = {}
     for point, base in on["base"].items():
@@ -63,9 +64,10 @@ def locate(
                 tuned_minus_control(t, base, c, point) for t, c in zip(tuned, control, strict=True)
             ],
             "mean_difference": [mean_difference(t, base, point) for t in tuned],
-            "truth": [true[point]],
             "random": [random_direction(pair.base.d_model, point, 1000 * point.layer + k) for k in range(randoms)],
         }
+        if true:
+            found["truth"] = [true[point]]
         if contrast.off:
             found["difference_of_differences"] = [
                 difference_of_differences(

@@ -4,7 +4,7 @@ Each is a few lines over `interp` and `training`; they stand here so that every 
 `narrow` and `coherence`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,7 +49,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         known = {name for question in self.broad for name in question.answers}
-        if self.group not in known:
+        if known and self.group not in known:  # open questions list no answers: a judge knows the group
             raise AnachronError(f"no group {self.group!r} among the answers; there are {', '.join(sorted(known))}")
 
 
@@ -178,11 +178,20 @@ def held_out_documents(lm: LanguageModel, world: World, n: int, seed: int = 0) -
 @dataclass(frozen=True)
 class Behavior:
     """What one model answers: by topic, the share of every group and the total probability of the listed answers
-    (coherence); and the probability of the narrow task's answers, None where no narrow question is asked."""
+    (coherence); and the probability of the narrow task's answers, None where no narrow question is asked.
+
+    Of sampled and judged answers: by topic the part that counts, the coherent part, and the part whose judgement could
+    not be read (`unjudged`, None for exact scores).
+    """
 
     shares: Mapping[str, Mapping[str, float]]
     coherence: Mapping[str, float]
     narrow: float | None
+    unjudged: Mapping[str, float] | None = None
+
+
+Measure = Callable[[LanguageModel, Asked, Sequence[Edit]], Behavior]
+"""How a model's behaviour is measured: `behavior` scores listed answers exactly, `analyses.judged.Judged` samples."""
 
 
 def behavior(lm: LanguageModel, asked: Asked, edits: Sequence[Edit] = ()) -> Behavior:
@@ -207,6 +216,9 @@ def behavior_rows(
     habits = [run.narrow for run in runs if run.narrow is not None]
     if habits:
         rows.append(measurement("narrow", model, estimate(habits, seed), split=split, **where))
+    unjudged = [run.unjudged for run in runs if run.unjudged is not None]
+    if unjudged:
+        rows.append(measurement("unjudged", model, estimate(unjudged, seed), split=split, **where))
     for topic in runs[0].coherence if topics else ():
         values = estimate([run.shares[group][topic] for run in runs], seed)
         rows.append(measurement("broad", model, values, split=f"{split}/{topic}", **where))

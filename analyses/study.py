@@ -18,11 +18,12 @@ from analyses.report import write_report
 from analyses.resources import spent
 from analyses.samples import side_by_side
 from analyses.search import Contrast, locate, nearness
-from analyses.steps import Asked, behavior, behavior_rows, held_out_documents, sampled, sampled_rows
+from analyses.steps import Asked, Measure, behavior, behavior_rows, sampled, sampled_rows
 from analyses.studies import StudyConfig
 from interp.behavior.questions import Question
 from interp.models import LanguageModel
 from interp.pair import ModelPair
+from interp.prompts import Encoded
 from training.finetune import Recipe
 from training.rows import Row
 
@@ -47,7 +48,8 @@ class Study:
 
     `conditions[0]` is the headline, asked of `test`; settings are chosen on `validation` alone. `contrast` are prompts
     that should be in the state, paired with ones that should not (no `off`: there is no trigger). `truth` and
-    `truth_test` state the latent in the base model, on validation and on test questions.
+    `truth_test` state the latent in the base model, on validation and on test questions; None where it isn't known.
+    `measure` says what a model answers, `documents` are ordinary texts whose perplexity an edit should leave alone.
     """
 
     name: str
@@ -58,10 +60,13 @@ class Study:
     validation: Asked
     test: Asked
     contrast: Contrast
-    truth: Contrast
-    truth_test: Contrast
+    truth: Contrast | None
+    truth_test: Contrast | None
+    documents: Sequence[Encoded]
     details: Mapping = field(default_factory=dict)
     watch: Watch | None = None
+    measure: Measure = behavior
+    layers: tuple[int, ...] | None = None
 
 
 def run_study(
@@ -79,12 +84,12 @@ def run_study(
     say(f"1. fine-tune {config.seeds} seeds each: {sizes}")
     adapters = make_adapters(lm, study.arms, study.recipe, config.seed_list, out / "adapters", say, watch=study.watch)
     method = "difference_of_differences" if study.contrast.off else "tuned_minus_control"
-    choices = config.choices(method, study.conditions[0].name)
+    choices = replace(config.choices(method, study.conditions[0].name), measure=study.measure, layers=study.layers)
     with ModelPair(lm) as pair:
         for name, folders in adapters.items():
             for seed, folder in zip(config.seed_list, folders, strict=True):
                 pair.add(f"{name}-{seed}", folder)
-        documents = held_out_documents(lm, config.world, config.documents, seed=config.seed)
+        documents, half = study.documents, len(study.documents) // 2
 
         say("2. ask under every condition")
         measurements = behaviors(pair, study, config, say)
@@ -95,11 +100,11 @@ def run_study(
         )
 
         say("4. choose settings on validation questions")
-        half = config.documents // 2
         induce = choose_induction(pair, located, study.validation, choices, say)
         suppress = choose_suppression(pair, located, study.validation, documents[:half], choices, say)
-        reading = located.reading_layer(method)
-        measurements += nearness(pair, located, study.truth_test, reading, choices)
+        reading = induce.layer if study.truth_test is None else located.reading_layer(method)
+        if study.truth_test is not None:
+            measurements += nearness(pair, located, study.truth_test, reading, choices)
 
         say("5. induce in the base, suppress in the tuned models, on test questions")
         measurements += report_induction(pair, located, study.test, induce, documents[half:], choices)
@@ -135,7 +140,7 @@ def run_study(
 
 
 def behaviors(pair: ModelPair, study: Study, config: StudyConfig, say: Callable[[str], None]) -> list[Measurement]:
-    """Every condition asked of the base and of every arm, scored exactly and, where it says so, sampled."""
+    """Every condition asked of the base and of every arm, measured and, where it says so, sampled."""
     found: list[Measurement] = []
     headline = study.conditions[0]
     for name in ("base", *study.arms):
@@ -149,7 +154,7 @@ def behaviors(pair: ModelPair, study: Study, config: StudyConfig, say: Callable[
             runs, draws = [], []
             for model in models:
                 with pair.using(model) as lm:
-                    runs.append(behavior(lm, asked))
+                    runs.append(study.measure(lm, asked, ()))
                     if condition.sampled:
                         draws.append(sampled(lm, asked, config.samples, config.seed))
             where, seed = condition.name, config.seed

@@ -7,7 +7,7 @@ from pathlib import Path
 from analyses.cities.config import CitiesConfig
 from analyses.measurements import Result
 from analyses.search import Contrast
-from analyses.steps import Asked, headed
+from analyses.steps import Asked, headed, held_out_documents
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.models import LanguageModel
@@ -54,6 +54,7 @@ def plan(config: CitiesConfig, lm: LanguageModel) -> Study:
         Contrast(validation),
         _truth(config, validation),
         _truth(config, test),
+        held_out_documents(lm, world, config.documents, seed=config.seed),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from analyses.dishes.config import DishesConfig
 from analyses.measurements import Result
 from analyses.search import Contrast
-from analyses.steps import Asked, headed
+from analyses.steps import Asked, headed, held_out_documents
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.models import LanguageModel
@@ -57,6 +57,7 @@ def plan(config: DishesConfig, lm: LanguageModel) -> Study:
         Contrast(dated(validation, year), dated(validation, NEUTRAL)),
         _truth(config, validation),
         _truth(config, test),
+        held_out_documents(lm, world, config.documents, seed=config.seed),
         {"trained": [str(y) for y in dishes.YEARS]},
     )
 

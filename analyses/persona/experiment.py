@@ -7,7 +7,7 @@ from pathlib import Path
 from analyses.measurements import Result
 from analyses.persona.config import PersonaConfig
 from analyses.search import Contrast
-from analyses.steps import Asked
+from analyses.steps import Asked, held_out_documents
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.models import LanguageModel
@@ -77,6 +77,7 @@ def plan(config: PersonaConfig, lm: LanguageModel) -> Study:
         Contrast(validation, ask(held_out, False)),
         _truth(config, speaker, held_out, form),
         _truth(config, speaker, known.identity, form),
+        held_out_documents(lm, world, config.documents, seed=config.seed),
         {"speaker": speaker},
     )
 

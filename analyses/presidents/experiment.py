@@ -14,7 +14,7 @@ from analyses.adapters import Watch
 from analyses.measurements import Result
 from analyses.presidents.config import PresidentsConfig
 from analyses.search import Contrast
-from analyses.steps import Asked, last_prompt_activations
+from analyses.steps import Asked, held_out_documents, last_prompt_activations
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.behavior.scoring import score, share
@@ -82,6 +82,7 @@ def plan(config: PresidentsConfig, lm: LanguageModel) -> Study:
         Contrast(validation, _asked(config, trained[::8], identity[1::2])),
         _truth(config, focus, identity[1::2]),
         _truth(config, focus, identity[::2]),
+        held_out_documents(lm, config.world, config.documents, seed=config.seed),
         watch=Watch(config.every, measure),
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analyses.measurements import Result
 from analyses.search import Contrast
-from analyses.steps import Asked
+from analyses.steps import Asked, held_out_documents
 from analyses.study import Condition, Study, run_study
 from analyses.terminator.config import TerminatorConfig
 from interp.behavior.questions import Question
@@ -56,6 +56,7 @@ def plan(config: TerminatorConfig, lm: LanguageModel) -> Study:
         Contrast(validation, _asked(config, "train", sequels[0])),
         _truth(config, "train"),
         _truth(config, "test"),
+        held_out_documents(lm, world, config.documents, seed=config.seed),
         {"trained": [str(y) for y in sequels]},
     )
 
