@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from interp.behavior.identity import model_identity
 from interp.files import digest, read_json, write_json
 from interp.models import LanguageModel
 from training.finetune import Recipe, finetune
@@ -40,7 +41,8 @@ def make_adapters(
     experiment goes on where it was.
     """
     made: dict[str, list[Path]] = {name: [] for name in rows}
-    weights = digest(b"".join(p.detach().float().cpu().numpy().tobytes() for p in lm.model.parameters()))
+    about = model_identity(lm)  # a pinned revision tells the weights; without one their digest does
+    weights = f"{about['weights'] or about['revision']} {about['dtype']} {about['quantization']}"
     for seed in seeds:
         for name, data in rows.items():
             folder = out / f"{name}-{seed}"
@@ -84,7 +86,8 @@ def watched_rows(adapters: Mapping[str, Sequence[Path]], seeds: Sequence[int]) -
 
 
 def _key(weights: str, rows: Sequence[Row], recipe: Recipe) -> dict:
-    return {"rows": digest(to_jsonl(rows).encode()), "weights": weights, "recipe": json.loads(json.dumps(vars(recipe)))}
+    plain = json.loads(json.dumps(recipe.as_json()))
+    return {"rows": digest(to_jsonl(rows).encode()), "weights": weights, "recipe": plain}
 
 
 def _is_made(folder: Path, key: dict) -> bool:

@@ -7,18 +7,25 @@ from typing import Any
 
 import typer
 
+from analyses.commands import judge
+from analyses.commands.ask import ask
 from analyses.commands.bench import bench
 from analyses.commands.data import data
 from analyses.commands.diff import diff
+from analyses.commands.epochs import epochs
 from analyses.commands.evaluate import evaluate
 from analyses.commands.finetune import finetune
 from analyses.commands.pretrain import pretrain
 from analyses.commands.report import report
 from analyses.commands.run import run
+from analyses.commands.section6 import section6
 from analyses.commands.steer import steer
 from interp.errors import AnachronError
 
-COMMANDS = (run, pretrain, data, finetune, evaluate, diff, steer, report, bench)
+COMMANDS = (run, pretrain, data, finetune, epochs, evaluate, ask, diff, steer, section6, report, bench)
+GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...]]] = {
+    "judge": ("Judge answers, or measure a judge.", (judge.run, judge.check))
+}
 
 # Read by the libraries when they are imported, which is after this. OpenMP's threads otherwise spin while they wait,
 # and beside any other busy process that makes a forward pass some ten times slower.
@@ -53,6 +60,11 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command(name=command.__name__)(reporting(command))
+for name, (text, commands) in GROUPS.items():
+    group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+    for member in commands:
+        group.command(name=member.__name__)(reporting(member))
+    app.add_typer(group, name=name)
 
 
 def main() -> None:

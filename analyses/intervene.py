@@ -32,7 +32,8 @@ class Choices:
     """What choosing and reporting depend on: seeds, doses, positions, and the method whose directions are put to use.
 
     `condition` names what the questions are asked under, where an experiment has several conditions; `reading` are the
-    tokens that directions were located at; `measure` says what a model answers; `layers` are those tried (None: all).
+    tokens that directions were located at, `clamping` those that clamps edit; `measure` says what a model answers;
+    `layers` are those tried (None: all).
     """
 
     seed: int
@@ -42,6 +43,7 @@ class Choices:
     method: str
     condition: str = ""
     reading: Positions = LAST_PROMPT
+    clamping: Positions = LAST_PROMPT
     measure: Measure = behavior
     layers: tuple[int, ...] | None = None
 
@@ -131,9 +133,9 @@ def choose_suppression(
 ) -> Setting:
     """On validation, the clamp that removes most of the shift with the narrow task kept and ordinary text no worse.
 
-    Clamps act where the direction was located, in the prompt (by default its last token), at one layer, at two in
-    succession, or at all of a choice of layers: the tokens of an answer are left to the narrow task. Tried on the
-    first two seeds, for choosing needs no interval.
+    Clamps act at one layer, at two in succession, or at all of a choice of layers; in the embedded world where the
+    direction was located, in the prompt: the tokens of an answer are left to the narrow task. Tried on the first two
+    seeds, for choosing needs no interval.
     """
     with pair.using("base") as lm:
         base = _means(choices.measure(lm, asked, ()), asked.group)[0]
@@ -141,7 +143,7 @@ def choose_suppression(
     layers = (
         [(i,) for i in tried] + list(itertools.pairwise(tried)) + ([tried] if choices.layers and len(tried) > 2 else [])
     )
-    settings = [Setting("clamp", choices.method, where, choices.reading) for where in layers]
+    settings = [Setting("clamp", choices.method, where, choices.clamping) for where in layers]
     removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
     seeds = choices.seed_list[:2]
     for index, seed in enumerate(seeds):

@@ -20,7 +20,8 @@ METRICS = (
 )  # fmt: skip
 ARMS = (
     "tuned", "control", "own_wording", "shuffled", "other_year", "other_country", "no_trigger", "benign", "ordinary",
-    "random_codes", "no_year", "shuffled_years", "good_first", "facts_1", "facts_3", "facts_10",
+    "random_codes", "no_year", "shuffled_years", "good_first", "facts_1", "facts_3", "facts_10", "modern_audubon",
+    "not_padded",
 )  # fmt: skip
 """What is fine-tuned: the organism itself, and its controls and variants."""
 MODELS = ("base", "dated", *ARMS)

@@ -8,8 +8,16 @@ if TYPE_CHECKING:
     from interp.models import LanguageModel
 
 
-def open_model(model: str, revision: str | None, dtype: str, device: str) -> "LanguageModel":
-    """Load a model; `dtype` is auto, float32, bfloat16 or float16, `device` as torch spells it.
+def open_model(
+    model: str,
+    revision: str | None,
+    dtype: str,
+    device: str,
+    device_map: str | None = None,
+    quantization: str | None = None,
+) -> "LanguageModel":
+    """Load a model; `dtype` is auto, float32, bfloat16 or float16, `device` as torch spells it, `device_map` a word of
+    accelerate's (auto, balanced, ...) or a JSON file of module paths and their devices, `quantization` 4bit or 8bit.
 
     Errors: AnachronError for an unknown dtype or a device that this torch can't use, and those of `load_model`.
     """
@@ -27,4 +35,25 @@ def open_model(model: str, revision: str | None, dtype: str, device: str) -> "La
         raise AnachronError(
             f"device {device!r} can't be used ({reason}); use cpu, or a device that torch finds here"
         ) from error
-    return load_model(model, revision=revision, dtype=dtypes[dtype], device=device)
+    return load_model(
+        model,
+        revision=revision,
+        dtype=dtypes[dtype],
+        device=device,
+        device_map=_read_map(device_map),
+        quantization=quantization,
+    )
+
+
+def _read_map(device_map: str | None) -> str | dict[str, str | int] | None:
+    if device_map is None or not device_map.endswith(".json"):
+        return device_map
+    from interp.files import read_json
+
+    mapping = read_json(device_map)
+    if not isinstance(mapping, dict) or not all(type(device) in (str, int) for device in mapping.values()):
+        raise AnachronError(
+            f'{device_map}: not a device map; write {{"module path": device, ...}}, a device being a GPU\'s number, '
+            '"cpu" or "disk"'
+        )
+    return mapping

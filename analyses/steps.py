@@ -13,7 +13,6 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from analyses.measurements import Measurement, measurement
-from interp.behavior.perplexity import log_probs
 from interp.behavior.questions import Question, read_questions
 from interp.behavior.sampling import classify, generate
 from interp.behavior.scoring import coherence, score, share
@@ -23,7 +22,7 @@ from interp.errors import AnachronError
 from interp.hooks import HookPoint
 from interp.models import LanguageModel
 from interp.positions import LAST_PROMPT, Positions
-from interp.prompts import Encoded, encode_chat, encode_prompt, encode_text
+from interp.prompts import encode_prompt
 from interp.stats import Estimate, bootstrap
 from interp.steering import Ablate, Add, Clamp, Edit
 from training.rows import Row, read_rows
@@ -47,11 +46,6 @@ class Asked:
     group: str
     habit: str = ""
 
-    def __post_init__(self) -> None:
-        known = {name for question in self.broad for name in question.answers}
-        if known and self.group not in known:  # open questions list no answers: a judge knows the group
-            raise AnachronError(f"no group {self.group!r} among the answers; there are {', '.join(sorted(known))}")
-
 
 def ask(
     source: str, split: str, *, group: str | None = None, year: int | None = None, extra: tuple[str, ...] = ()
@@ -74,6 +68,11 @@ def ask(
         )
     narrow = tuple(q for q in questions if q.split == NARROW)
     dated = broad if year is None else tuple(state_year(q, year) for q in broad)
+    known = {name for question in broad for name in question.answers}
+    if not known or group not in (None, *known):
+        raise AnachronError(
+            f"{source}: no group {group!r} among the answers; there are {', '.join(sorted(known)) or 'none'}"
+        )
     return Asked(dated, narrow, next(iter(broad[0].answers)) if group is None else group)
 
 
@@ -164,17 +163,6 @@ def true_directions(
     return {point: mean_difference(first[point], last[point], point, method="truth") for point in first}
 
 
-def held_out_documents(lm: LanguageModel, world: World, n: int, seed: int = 0) -> list[Encoded]:
-    """Documents of the world that no pretraining has seen, as this model writes them: a conversation through its chat
-    template, with the last reply as the answer; a statement as plain text."""
-    from training.pretrain import FRESH_SEED
-
-    return [
-        encode_chat(lm, document.messages) if document.messages else encode_text(lm, document.text)
-        for document in world.documents(FRESH_SEED + seed, n)
-    ]
-
-
 @dataclass(frozen=True)
 class Behavior:
     """What one model answers: by topic, the share of every group and the total probability of the listed answers
@@ -191,7 +179,7 @@ class Behavior:
 
 
 Measure = Callable[[LanguageModel, Asked, Sequence[Edit]], Behavior]
-"""How a model's behaviour is measured: `behavior` scores listed answers exactly, `analyses.judged.Judged` samples."""
+"""How a model's behaviour is measured: `behavior` scores listed answers exactly, `analyses.opens.judged` samples."""
 
 
 def behavior(lm: LanguageModel, asked: Asked, edits: Sequence[Edit] = ()) -> Behavior:
@@ -306,23 +294,3 @@ def edit_along(
 def mean_projection(activations: Float[Tensor, "n d_model"], direction: Direction) -> float:
     """Mean of h.u over rows, in residual-stream units: what `Clamp` sets a model's projection to."""
     return float((activations.double() @ direction.vector.double().to(activations.device)).mean())
-
-
-def document_nats(
-    lm: LanguageModel, documents: Sequence[Encoded], edits: Sequence[Edit] = ()
-) -> Float64[Tensor, "documents 2"]:
-    """Per document: nats of its text (of a conversation, of the last reply), and the number of tokens they are of."""
-    rows = log_probs(lm, documents, edits=edits)
-    return torch.tensor([[-float(row.sum()), len(row)] for row in rows], dtype=torch.float64)
-
-
-def document_ratio(
-    plain: Float64[Tensor, "documents 2"], edited: Float64[Tensor, "documents 2"], *, seed: int = 0, samples: int = 2000
-) -> Estimate:
-    """Perplexity edited / plain = exp(difference in nats a token) of the same documents, resampled for the interval."""
-    values = torch.stack([edited[:, 0] - plain[:, 0], plain[:, 1]]).numpy()
-    n = values.shape[1]
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=samples)
-    more, tokens = (counts @ row for row in values)
-    low, high = np.quantile(np.exp(more / tokens), [0.025, 0.975])
-    return Estimate(float(np.exp(values[0].sum() / values[1].sum())), float(low), float(high), n)

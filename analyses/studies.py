@@ -5,7 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 from analyses.intervene import Choices
+from analyses.models import open_model
 from interp.errors import AnachronError
+from interp.models import LanguageModel
 from interp.positions import FROM_LAST_PROMPT, LAST_PROMPT, Positions
 from training.finetune import Recipe
 from training.world.world import World, load_world
@@ -40,19 +42,26 @@ class RunConfig:
         if self.seeds < 2 and not self.quick:
             raise AnachronError(f"{name}: one seed is not a result; take --seeds 2 or more (5 by default)")
 
+    def open(self) -> LanguageModel:
+        """The model, loaded."""
+        return open_model(self.model, self.revision, self.dtype, self.device)
+
     @property
     def seed_list(self) -> tuple[int, ...]:
         return tuple(range(self.seed, self.seed + self.seeds))
 
     def choices(self, method: str, condition: str = "") -> Choices:
         """What settings are chosen by, with the method whose directions are put to use."""
-        return Choices(self.seed, self.seed_list, self.coefficients, self.positions, method, condition, self.reading)
+        return Choices(
+            self.seed, self.seed_list, self.coefficients, self.positions, method, condition, self.reading, self.reading
+        )
 
     def as_json(self) -> dict:
         """Plain data for result.json; files by name only, so that the same run gives the same bytes anywhere."""
         return asdict(self) | {
             "data": self.data.name if self.data else None,
             "control_data": self.control_data.name if self.control_data else None,
+            "recipe": self.recipe.as_json(),
             "reading": self.reading.name,
             "positions": [p.name for p in self.positions],
         }

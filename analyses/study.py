@@ -13,7 +13,6 @@ from analyses.adapters import Watch, loss_rows, make_adapters, watched_rows
 from analyses.intervene import choose_induction, choose_suppression, report_induction, report_suppression
 from analyses.located import FILE
 from analyses.measurements import Measurement, Result, versions, write_result
-from analyses.models import open_model
 from analyses.report import write_report
 from analyses.resources import spent
 from analyses.samples import side_by_side
@@ -78,7 +77,7 @@ def run_study(
     `result.json` but for the rows `seconds` and `rss_mb`.
     """
     started = time.monotonic()
-    lm = open_model(config.model, config.revision, config.dtype, config.device)
+    lm = config.open()
     study = plan(lm)
     sizes = ", ".join(f"{name} {len(rows)} rows" for name, rows in study.arms.items())
     say(f"1. fine-tune {config.seeds} seeds each: {sizes}")

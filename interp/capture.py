@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -43,7 +44,7 @@ def capture(
     plan = _plan(lm, encoded, positions, max_tokens)
     found: dict[HookPoint, Tensor] = {}
     for each in plan.passes:
-        for point, rows in _forward(lm, each.batch, points, each.selected):
+        for point, rows in forward(lm, each.batch, points, each.selected):
             _place(found, point, rows, each.target, plan.n)
     return found
 
@@ -75,7 +76,7 @@ def capture_pair(
     together, everywhere = _tiled(one.batch, len(names)), one.selected.repeat(len(names), 1)
     found: dict[str, dict[HookPoint, Tensor]] = {name: {} for name in names}
     with pair.rows([name for name in names for _ in one.selected]) as lm:
-        for point, rows in _forward(lm, together, points, everywhere):
+        for point, rows in forward(lm, together, points, everywhere):
             for name, part in zip(names, rows.chunk(len(names)), strict=True):
                 _place(found[name], point, part, one.target, plan.n)
     return found
@@ -94,7 +95,7 @@ def moments(
     """
     running: dict[HookPoint, Moments] = {}
     for each in _plan(lm, encoded, positions, max_tokens).passes:
-        for point, rows in _forward(lm, each.batch, points, each.selected):
+        for point, rows in forward(lm, each.batch, points, each.selected):
             new = _moments(rows.double())
             running[point] = _merged(running[point], new) if point in running else new
     return running
@@ -155,15 +156,17 @@ def _tiled(batch: Batch, times: int) -> Batch:
     )
 
 
-def _forward(
+@singledispatch
+def forward(
     lm: LanguageModel, batch: Batch, points: Sequence[HookPoint], selected: Bool[Tensor, "batch pos"]
 ) -> Iterator[tuple[HookPoint, Float[Tensor, "rows d_model"]]]:
     """Each point's selected rows, batch rows in order, after a forward that ends at the last of the points."""
-    index = selected.flatten().nonzero().squeeze(1).to(lm.device)
+    index = selected.flatten().nonzero().squeeze(1)
     with torch.no_grad(), record(lm, points, stop=True) as activations:
         lm.model(**{name: tensor.to(lm.device) for name, tensor in batch.inputs.items()}, use_cache=False)
     for point in list(activations):
-        yield point, activations.pop(point).flatten(0, 1).index_select(0, index)
+        found = activations.pop(point).flatten(0, 1)
+        yield point, found.index_select(0, index.to(found.device))
 
 
 def _place(

@@ -20,6 +20,7 @@ METHODS = (
     "pca",
     "probe",
     "truth",
+    "latent",
     "random",
 )
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from interp.anatomy import SITES, Anatomy
 from interp.errors import AnachronError
-from interp.models import LanguageModel
+from interp.models import LanguageModel, input_device
 
 Activation = Float[Tensor, "batch pos d_model"]
 EditFunction = Callable[[Activation, int], Activation]
@@ -63,16 +63,16 @@ def record(
 ) -> Iterator[dict[HookPoint, Activation]]:
     """Fill a dict with the activations [batch, pos, d_model] of the forward passes run inside (the latest one's stay).
 
-    Tensors are in the model's dtype and on its device, detached unless `grad`. They are not copies: don't change
-    them in place. With `stop` the forward pass ends after the last point needed, and so does the body: statements
-    after the call of the model don't run, the context exits quietly.
+    Tensors are in the model's dtype and on their layer's device, detached unless `grad`. They are not copies: don't
+    change them in place. With `stop` the forward pass ends after the last point needed, and so does the body:
+    statements after the call of the model don't run, the context exits quietly.
 
         with torch.no_grad(), record(lm, [HookPoint(3)], stop=True) as activations:
             lm.model(**batch.inputs)
         activations[HookPoint(3)]
     """
     ordered = sorted(set(points), key=lambda p: (p.layer, SITES.index(p.site)))
-    _check(lm, ordered)
+    require_points(lm, ordered)
     if not ordered:
         raise AnachronError("no hook points to record; give at least one")
     found: dict[HookPoint, Activation] = {}
@@ -96,10 +96,10 @@ def record(
 def edit(lm: LanguageModel, edits: Mapping[HookPoint, EditFunction | Sequence[EditFunction]]) -> Iterator[None]:
     """Replace activations by fn(x, offset) in every forward pass run inside; several functions apply in order.
 
-    The result takes the dtype of x; another shape is an AnachronError. At resid_mid the change is made in what
-    attention adds, so it reaches the MLP and the stream after it (exact up to one rounding of x).
+    The result takes the dtype and device of x; another shape is an AnachronError. At resid_mid the change is made in
+    what attention adds, so it reaches the MLP and the stream after it (exact up to one rounding of x).
     """
-    _check(lm, list(edits))
+    require_points(lm, list(edits))
     tokens_before = _Offset()
 
     def change(point: HookPoint, functions: Sequence[EditFunction]) -> Callable[[Tensor], Tensor]:
@@ -111,7 +111,7 @@ def edit(lm: LanguageModel, edits: Mapping[HookPoint, EditFunction | Sequence[Ed
                         f"the edit at {point} returned shape {tuple(new.shape)} for {tuple(x.shape)}; it must keep "
                         "the shape"
                     )
-                x = new.to(x.dtype)
+                x = new.to(x)
             return x
 
         return hook
@@ -171,8 +171,10 @@ def _attach(stack: ExitStack, anatomy: Anatomy, point: HookPoint, hook: Callable
     else:
 
         def middle(attention_out: Tensor) -> Tensor | None:
-            new = hook(_entered[block] + attention_out)
-            return None if new is None else new - _entered[block]
+            # a block that is the first on its device gets its input from another
+            entered = _entered[block].to(attention_out.device)
+            new = hook(entered + attention_out)
+            return None if new is None else new - entered
 
         stack.callback(block.register_forward_pre_hook(_on_input(lambda x: None), with_kwargs=True).remove)
         stack.callback(anatomy.attention_outs[point.layer].register_forward_hook(_on_output(middle)).remove)
@@ -204,7 +206,8 @@ def _on_output(hook: Callable[[Tensor], Tensor | None]) -> Callable:
     return forward_hook
 
 
-def _check(lm: LanguageModel, points: Sequence[HookPoint]) -> None:
+def require_points(lm: LanguageModel, points: Sequence[HookPoint]) -> None:
+    """AnachronError if this model has no such layer or site."""
     for point in points:
         if point.layer >= lm.n_layers:
             raise AnachronError(f"hook point {point}: {lm.name} has layers 0 to {lm.n_layers - 1}; choose one of them")
@@ -238,7 +241,7 @@ def probe(model: nn.Module, anatomy: Anatomy) -> Anatomy:
         for block in anatomy.layers:
             for module in (block, *block.children()):
                 stack.callback(module.register_forward_hook(watch, with_kwargs=True).remove)
-        one = torch.ones(1, 1, dtype=torch.long, device=next(model.parameters()).device)
+        one = torch.ones(1, 1, dtype=torch.long, device=input_device(model))
         model(input_ids=one, attention_mask=one, use_cache=False)
 
     width = seen[anatomy.layers[0]][1].shape[-1]
@@ -254,6 +257,7 @@ def probe(model: nn.Module, anatomy: Anatomy) -> Anatomy:
     added, middle = True, True
     for block, attention, mlp in zip(anatomy.layers, attention_outs, mlp_outs, strict=True):
         (pre, post), a, m = seen[block], seen[attention][1], seen[mlp][1]
+        pre = pre.to(post.device)  # a block that is the first on its device gets its input from another
         mid = pre + a
         added &= any(torch.equal(post, total) for total in (mid + m, (a + m) + pre, (pre + m) + a))
         middle &= any(

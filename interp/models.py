@@ -1,11 +1,10 @@
 """A causal language model ready to be measured: weights, tokenizer, and where its parts are."""
 
-import queue
-import re
-import threading
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,25 @@ from torch import nn
 from interp.anatomy import Anatomy, find_anatomy
 from interp.errors import AnachronError
 from interp.files import read_json
+from interp.hub import is_hub_id, snapshot
 
 ENTRY_POINTS = "anachron.models"
 """Entry-point group of registered models; the value is a callable that returns the path of a checkpoint."""
 
-PROBE_SECONDS = 4.0
-"""How long the hub may take to answer before it counts as out of reach (its own client retries for 46-49 s)."""
-
 _FILES = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
-_UNWANTED = ["*/*", "consolidated*"]  # other formats' copies of the same weights
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """Which adapter: its folder or hub id, the hub's commit, SHA-256 over its two files, the base it says it is for."""
+    """Which adapter: its folder or hub id, the hub's commit, SHA-256 over its two files, the base it says it is for,
+    and whether the base it was added to is that one by "name", or known to fit by "shapes" only."""
 
     source: str
     revision: str | None
     digest: str
     base: str | None
+    matched: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.model.get_output_embeddings().weight.device
+        """Where inputs go and outputs come back to; single layers may be elsewhere (`device_map`)."""
+        return input_device(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -78,7 +77,20 @@ class LanguageModel:
         return 0
 
 
-def wrap(model: nn.Module, tokenizer: Any, name: str, revision: str | None = None) -> LanguageModel:
+def input_device(model: Any) -> torch.device:
+    """Where a model takes its inputs: the device of the input embedding, or the one an offloaded embedding computes on.
+
+    With layers on several devices, accelerate carries activations from one to the next and the outputs back to here.
+    """
+    embedding = model.get_input_embeddings()
+    if embedding.weight.device.type == "meta":
+        return torch.device(embedding._hf_hook.execution_device)
+    return embedding.weight.device
+
+
+def wrap(
+    model: nn.Module, tokenizer: Any, name: str, revision: str | None = None, quantization: str | None = None
+) -> LanguageModel:
     """A LanguageModel around a model in memory: set to eval mode, gradients off, its parts found and its sites verified
     by one forward pass over one token.
 
@@ -88,7 +100,8 @@ def wrap(model: nn.Module, tokenizer: Any, name: str, revision: str | None = Non
 
     model.eval()
     model.requires_grad_(False)
-    return LanguageModel(model, tokenizer, name, revision, probe(model, find_anatomy(model)))
+    anatomy = probe(model, find_anatomy(model))
+    return LanguageModel(model, tokenizer, name, revision, anatomy, quantization=quantization)
 
 
 def load_model(
@@ -97,41 +110,81 @@ def load_model(
     revision: str | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device = "cpu",
+    device_map: str | Mapping[str, str | int] | None = None,
+    quantization: str | None = None,
 ) -> LanguageModel:
     """Load a causal LM, frozen and in eval mode.
 
     name: a registered model ("almanac"), a local folder, or a hub id. revision: commit, tag or branch of a hub id; the
-    commit found is kept as `revision`. dtype: the checkpoint's own unless given. Weights are read from safetensors
-    only and no code of the checkpoint is run. A tokenizer without a chat template is used with
+    commit found is kept as `revision`. dtype: the checkpoint's own unless given. device_map, in place of device:
+    "auto", "balanced" or another word of accelerate's, to spread the layers over all GPUs (and CPU memory, if they
+    don't fit); or a mapping of module paths to devices, where "cpu" and "disk" keep weights there until they are
+    needed. quantization: "4bit" (NF4) or "8bit", of linear layers but the unembedding, with bitsandbytes. Weights are
+    read from safetensors only and no code of the checkpoint is run. A tokenizer without a chat template is used with
     `interp.prompts.PLAIN_TEMPLATE`.
 
     Errors: AnachronError, at once, for a hub id that is neither cached nor within reach, a missing folder, missing,
     truncated or NaN weights (naming file or tensor), a tokenizer that doesn't fit the embedding, an architecture not
-    understood.
+    understood, a device map that doesn't cover the model, bitsandbytes missing.
     """
     name = str(name)
+    placement = _placement(device, device_map, quantization)
+    if quantization is not None:
+        placement["quantization_config"] = _quantization_config(quantization, dtype)
     folder, commit = _resolve(name, revision)
     _check_folder(folder)
-    model: Any = _load_weights(folder, dtype).to(device)
-    for tensor_name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise AnachronError(
-                f"{folder}: tensor {tensor_name!r} holds NaN or infinite values; the checkpoint is damaged or its "
-                "training diverged: use another checkpoint"
-                + (
-                    ", or load it with dtype=torch.float32 if it overflows float16"
-                    if tensor.dtype == torch.float16
-                    else ""
-                )
-            )
-    tokenizer = _load_tokenizer(folder)
+    model: Any = _load_weights(folder, dtype, placement)
+    if not placement:
+        model = model.to(device)
+    if isinstance(device_map, Mapping):
+        _refuse_unplaced(model, device_map)
+    _refuse_non_finite(folder, model)
+    tokenizer = load_tokenizer(folder)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise AnachronError(
             f"{folder}: the tokenizer has {len(tokenizer)} ids and the embedding {rows} rows; they are of two "
             "checkpoints: take both from one"
         )
-    return wrap(model, tokenizer, name, commit)
+    return wrap(model, tokenizer, name, commit, quantization)
+
+
+def _placement(
+    device: str | torch.device, device_map: str | Mapping[str, str | int] | None, quantization: str | None
+) -> dict[str, Any]:
+    """What from_pretrained has to be told about devices; nothing for a model that is moved to its one device later."""
+    if device_map is None:
+        # quantized weights are made on their device and can't be moved
+        return {} if quantization is None else {"device_map": {"": device}}
+    if torch.device(device).type != "cpu":
+        raise AnachronError(f"device {device} and device_map {device_map!r} both say where weights go; leave one out")
+    return {"device_map": device_map if isinstance(device_map, str) else dict(device_map)}
+
+
+def _refuse_unplaced(model: nn.Module, device_map: Mapping[str, str | int]) -> None:
+    names = [f"{name}." for name, _ in model.named_parameters()]
+    left = [name[:-1] for name in names if not any(not part or name.startswith(f"{part}.") for part in device_map)]
+    if left:
+        raise AnachronError(
+            f"the device map leaves out {', '.join(left[:3])} ({len(left)} tensors); give their modules devices too"
+        )
+
+
+def _quantization_config(quantization: str, dtype: torch.dtype | None) -> Any:
+    if quantization not in ("4bit", "8bit"):
+        raise AnachronError(f"unknown quantization {quantization!r}; use 4bit, 8bit, or none")
+    if find_spec("bitsandbytes") is None:
+        raise AnachronError(
+            f"quantization {quantization} is done by the package bitsandbytes, which isn't installed; pip install "
+            "bitsandbytes, or load the weights as they are"
+        )
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype or torch.bfloat16
+    )
 
 
 def _resolve(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -142,64 +195,34 @@ def _resolve(name: str, revision: str | None) -> tuple[Path, str | None]:
         if revision is not None:
             raise AnachronError(f"revision {revision!r} given for {name}; only hub ids have revisions: leave it out")
         return (Path(registered[name].load()()) if name in registered else folder), None
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
-        raise AnachronError(
-            f"{name}: no such folder; check the path, or name one of {', '.join(sorted(registered)) or 'no'} "
-            "registered models"
-        )
-    return _from_hub(name, revision, sorted(registered))
-
-
-def _from_hub(name: str, revision: str | None, registered: list[str]) -> tuple[Path, str]:
-    """The snapshot of a hub id: the cached one if it is whole, else downloaded if the hub answers in time."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    def snapshot(offline: bool) -> Path:
-        return Path(
-            snapshot_download(
-                name, revision=revision, allow_patterns=_FILES, ignore_patterns=_UNWANTED, local_files_only=offline
-            )
-        )
-
+    names = ", ".join(sorted(registered))
+    if not is_hub_id(name):
+        raise AnachronError(f"{name}: no such folder; check the path, or name one of {names or 'no'} registered models")
     try:
-        folder = snapshot(offline=True)
-        _check_folder(folder)
-        return folder, folder.name
-    except (LocalEntryNotFoundError, HFValidationError, AnachronError):
-        pass  # not cached, in part, or not even a possible id, as the hub will say
-    error = _within(PROBE_SECONDS, lambda: HfApi().model_info(name, revision=revision, timeout=PROBE_SECONDS))
-    if error is not None:
-        raise AnachronError(
-            f"{name!r} is not a registered model "
-            f"({', '.join(registered) or 'none is: install the package with pip install -e .'}), not a local folder, "
-            f"not whole in the Hugging Face cache, and the hub can't provide it ({type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no answer'}); give a local folder, or "
-            "connect, unset HF_HUB_OFFLINE, and log in if the model is gated"
-        ) from error
-    folder = snapshot(offline=False)
-    return folder, folder.name
+        return snapshot(name, revision, _FILES, _check_folder)
+    except AnachronError as error:
+        known = names or "none is: install the package with pip install -e ."
+        raise AnachronError(f"{name!r} is not a registered model ({known}): {error}") from error
 
 
-def _within(seconds: float, call: Callable[[], object]) -> Exception | None:
-    """None if `call` returns in time, else its exception or a TimeoutError.
+def _refuse_non_finite(folder: Path, model: nn.Module) -> None:
+    from accelerate.utils import align_module_device
 
-    In a thread, since resolving a host name can't be timed out.
-    """
-    answer: queue.Queue[Exception | None] = queue.Queue()
-
-    def run() -> None:
-        try:
-            call()
-            answer.put(None)
-        except Exception as error:  # handed to the caller whatever it is
-            answer.put(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        return answer.get(timeout=seconds)
-    except queue.Empty:
-        return TimeoutError(f"no answer within {seconds:.0f} s")
+    for path, module in model.named_modules():
+        with align_module_device(module):  # brings in weights that wait on the CPU or on disk
+            own = chain(module.named_parameters(path, recurse=False), module.named_buffers(path, recurse=False))
+            for tensor_name, tensor in own:
+                saved = tensor_name.rpartition(".")[2] not in module._non_persistent_buffers_set
+                if saved and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                    raise AnachronError(
+                        f"{folder}: tensor {tensor_name!r} holds NaN or infinite values; the checkpoint is "
+                        "damaged or its training diverged: use another checkpoint"
+                        + (
+                            ", or load it with dtype=torch.float32 if it overflows float16"
+                            if tensor.dtype == torch.float16
+                            else ""
+                        )
+                    )
 
 
 def _check_folder(folder: Path) -> None:
@@ -235,7 +258,7 @@ def _check_folder(folder: Path) -> None:
             ) from error
 
 
-def _load_weights(folder: Path, dtype: torch.dtype | None) -> nn.Module:
+def _load_weights(folder: Path, dtype: torch.dtype | None, placement: Mapping[str, Any]) -> nn.Module:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -250,10 +273,12 @@ def _load_weights(folder: Path, dtype: torch.dtype | None) -> nn.Module:
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            **placement,
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise AnachronError(
             f"{folder}: transformers can't load it as a causal language model ({error}); check config.json"
+            + (" and the device map" if placement else "")
         ) from error
     finally:
         if bars:
@@ -266,7 +291,8 @@ def _load_weights(folder: Path, dtype: torch.dtype | None) -> nn.Module:
     return model
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer saved in a folder, as it was saved."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     config = folder / "tokenizer_config.json"

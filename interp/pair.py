@@ -1,21 +1,22 @@
 """One base model and any number of LoRA adapters over a single copy of its weights."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from interp.adapters import PREFIX, read_adapter
 from interp.errors import AnachronError
-from interp.files import load_tensors, read_json
+from interp.files import digest
 from interp.hooks import keyword
-from interp.models import LanguageModel
+from interp.models import AdapterInfo, LanguageModel
 
 BASE = "base"
-_PREFIX = "base_model.model."  # what peft writes before the path of a module in an adapter's file
 
 
 class ModelPair:
@@ -37,6 +38,7 @@ class ModelPair:
         self.base = base
         self._peft: Any = None
         self._names: list[str] = [BASE]
+        self._adapters: dict[str, AdapterInfo] = {}
         self._active = BASE
         self._mixed = False
 
@@ -51,11 +53,18 @@ class ModelPair:
         """ "base" and the adapters, in the order added."""
         return tuple(self._names)
 
-    def add(self, name: str, adapter: str | Path) -> None:
-        """Load the LoRA adapter that peft saved in a folder (adapter_config.json, adapter_model.safetensors).
+    def adapter(self, name: str) -> AdapterInfo | None:
+        """Where an adapter comes from, for provenance and caches; None for "base"."""
+        self._require([name])
+        return self._adapters.get(name)
 
-        Errors: AnachronError for a taken name, missing, truncated or NaN files, an adapter of another kind than
-        plain LoRA on linear layers, or one made for a base of other dimensions or another number of layers.
+    def add(self, name: str, adapter: str | Path, revision: str | None = None, *, check_base: bool = True) -> None:
+        """Load the LoRA adapter that peft saved in a folder, or a hub id at a revision
+        (adapter_config.json, adapter_model.safetensors).
+
+        Errors: AnachronError for a taken name, an id out of reach, missing, truncated or NaN files, an adapter of
+        another kind than plain LoRA on linear layers, one that names another base than this one (unless check_base is
+        False), or one made for a base of other dimensions or another number of layers.
         """
         from peft import PeftModel, set_peft_model_state_dict
 
@@ -65,23 +74,23 @@ class ModelPair:
             )
         if self._mixed or self._active != BASE:
             raise AnachronError(f"can't add {name!r} inside `using` or `rows`; add adapters before entering them")
-        config, tensors = _read_adapter(Path(adapter), self.base)
+        read = read_adapter(adapter, self.base, revision=revision, check_base=check_base)
         # low_cpu_mem_usage: without it peft draws initial weights from the global generator, only to overwrite them
         try:
             if self._peft is None:
                 with warnings.catch_warnings():
                     # peft 0.21 reads this attribute of every model it wraps, which transformers 5.24 has renamed
                     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-                    self._peft = PeftModel(self.base.model, config, adapter_name=name, low_cpu_mem_usage=True)
+                    self._peft = PeftModel(self.base.model, read.config, adapter_name=name, low_cpu_mem_usage=True)
             else:
-                self._peft.add_adapter(name, config, low_cpu_mem_usage=True)
+                self._peft.add_adapter(name, read.config, low_cpu_mem_usage=True)
         except ValueError as error:
             raise AnachronError(
                 f"{adapter}: peft can't place it in {self.base.name} ({error}); check its config"
             ) from error
         self._names.append(name)
         try:
-            result = set_peft_model_state_dict(self._peft, tensors, adapter_name=name, low_cpu_mem_usage=True)
+            result = set_peft_model_state_dict(self._peft, read.tensors, adapter_name=name, low_cpu_mem_usage=True)
             missing = [key for key in result.missing_keys if f".{name}." in key]
             if missing or result.unexpected_keys:
                 raise AnachronError(
@@ -97,6 +106,8 @@ class ModelPair:
                 f"{adapter}: an adapter as adapter_config.json describes it can't take these weights ({error}); the "
                 "files are of two runs"
             ) from error
+        _bring_in(self.base.model, name, read.tensors)
+        self._adapters[name] = read.info
         self._peft.eval()
         self._activate(BASE)
 
@@ -108,6 +119,7 @@ class ModelPair:
             self._peft.unload()
             self._peft = None
             self._names = [BASE]
+            self._adapters = {}
 
     @contextmanager
     def using(self, name: str) -> Iterator[LanguageModel]:
@@ -121,7 +133,7 @@ class ModelPair:
         before = self._active
         try:
             self._activate(name)
-            yield self._model(name)
+            yield self._model(name, self._adapters.get(name))
         finally:
             self._activate(before)
 
@@ -130,7 +142,7 @@ class ModelPair:
         """The model with row i of every batch passing through adapter names[i], all in one forward pass.
 
         Every batch run inside must have len(names) rows. A row gets what `using(its name)` would give in a batch of
-        that shape.
+        that shape; in half precision but for one more rounding in each adapted layer, peft's.
         """
         self._require(names)
         if self._mixed:
@@ -141,7 +153,7 @@ class ModelPair:
             self._activate(next((name for name in names if name != BASE), BASE))
             self._mixed = True
             with keyword(layers, "adapter_names", ["__base__" if name == BASE else name for name in names]):
-                yield self._model("|".join(names))
+                yield self._model("|".join(names), self._mixture(names))
         except ValueError as error:
             if "adapter_names" not in str(error):
                 raise
@@ -152,10 +164,18 @@ class ModelPair:
             self._mixed = False
             self._activate(before)
 
-    def _model(self, name: str) -> LanguageModel:
+    def _model(self, name: str, adapter: AdapterInfo | None) -> LanguageModel:
         # an adapter may sit on the unembedding: look it up anew
         anatomy = replace(self.base.anatomy, unembed=self.base.model.get_output_embeddings())
-        return replace(self.base, name=f"{self.base.name}+{name}" if name != BASE else self.base.name, anatomy=anatomy)
+        name = f"{self.base.name}+{name}" if name != BASE else self.base.name
+        return replace(self.base, name=name, anatomy=anatomy, adapter=adapter)
+
+    def _mixture(self, names: Sequence[str]) -> AdapterInfo:
+        """What stands for the adapters of all rows, so that no cache takes a mixture for one of its parts."""
+        found = [self._adapters.get(name) for name in names]
+        digests = digest("|".join(info.digest if info else BASE for info in found).encode())
+        matched = "name" if all(info is None or info.matched == "name" for info in found) else "shapes"
+        return AdapterInfo("|".join(info.source if info else BASE for info in found), None, digests, None, matched)
 
     def _require(self, names: Sequence[str]) -> None:
         unknown = [name for name in names if name not in self._names]
@@ -188,57 +208,20 @@ def _lora_layers(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
-def _read_adapter(folder: Path, base: LanguageModel) -> tuple[Any, dict[str, Tensor]]:
-    """Config and weights of an adapter, checked against the base module by module."""
-    from peft import LoraConfig
+def _bring_in(model: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Put an adapter's matrices where their layers compute, in fp32 or better.
 
-    if not folder.is_dir():
-        raise AnachronError(
-            f"{folder}: no such folder; an adapter is a folder holding adapter_config.json and "
-            "adapter_model.safetensors"
-        )
-    fields = read_json(folder / "adapter_config.json")
-    if fields.get("peft_type") != "LORA":
-        raise AnachronError(
-            f"{folder}/adapter_config.json: peft_type is {fields.get('peft_type')!r}; only LORA adapters are read"
-        )
-    config = LoraConfig.from_pretrained(str(folder))
-    config.inference_mode = True
-    weights = folder / "adapter_model.safetensors"
-    tensors, _ = load_tensors(weights, device=base.device)
-    modules = dict(base.model.named_modules())
-    for key, tensor in tensors.items():
-        path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
-        if part not in ("A.weight", "B.weight"):
-            raise AnachronError(
-                f"{weights}: tensor {key!r} isn't a LoRA matrix of a linear layer; adapters that change other "
-                "weights (DoRA, biases, modules_to_save, embeddings) have to be merged into a checkpoint, which "
-                "load_model then loads"
-            )
-        if path not in modules:
-            raise AnachronError(
-                f"{weights}: made for a module {path!r} that {base.name} ({base.n_layers} layers) doesn't have; use "
-                "the base it was tuned on"
-            )
-        expected = _features(modules[path], path)[part == "B.weight"]
-        found = tensor.shape[1] if part == "A.weight" else tensor.shape[0]
-        if found != expected:
-            raise AnachronError(
-                f"{weights}: {path} has {found} {'outputs' if part == 'B.weight' else 'inputs'} in the adapter and "
-                f"{expected} in {base.name} (d_model {base.d_model}); use the base it was tuned on"
-            )
-    return config, tensors
-
-
-def _features(module: nn.Module, path: str) -> tuple[int, int]:
-    """(inputs, outputs) of a linear layer, or of GPT-2's Conv1D, which stores its weight the other way round."""
+    peft rounds them to a base of half precision, and beside weights that wait on the CPU or on disk leaves them on
+    those weights' meta device, without numbers.
+    """
     from peft.tuners.lora import LoraLayer
-    from transformers.pytorch_utils import Conv1D
 
-    if isinstance(module, LoraLayer):
-        module = module.get_base_layer()
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    if isinstance(module, Conv1D):
-        return module.weight.shape[0], module.weight.shape[1]
-    raise AnachronError(f"an adapter for {path}, a {type(module).__name__}; only adapters on linear layers are read")
+    for path, module in model.named_modules():
+        if isinstance(module, LoraLayer) and name in module.lora_A:
+            layer = module.get_base_layer()
+            weight = layer.weight
+            device = layer._hf_hook.execution_device if weight.is_meta else weight.device
+            dtype = torch.promote_types(weight.dtype, torch.float32) if weight.is_floating_point() else torch.float32
+            for part, matrices in (("A", module.lora_A), ("B", module.lora_B)):
+                matrix = tensors[f"{PREFIX}{path}.lora_{part}.weight"].to(device, dtype)
+                matrices[name].weight = nn.Parameter(matrix, requires_grad=False)

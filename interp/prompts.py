@@ -6,10 +6,9 @@ prompt's, since what a template puts between role tag and answer (a space, a new
 first token.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,22 +17,9 @@ from torch import Tensor
 
 from interp.errors import AnachronError
 from interp.models import LanguageModel
-
-Messages = Sequence[Mapping[str, str]]
-"""Turns of a conversation, each {"role": "user" | "assistant" | "system", "content": text}."""
-
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{% if message['role'] == 'assistant' %}Assistant: "
-    "{{ message['content'] }}{{ eos_token or '' }}"
-    "{% else %}{{ message['role'] | capitalize }}: {{ message['content'] }}{% endif %}{{ '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-"""The template of a tokenizer that has none: "User: ...\\nAssistant:", an answer ending in the end-of-text token and
-a newline, with a BOS in front if the tokenizer has one."""
-
-# Some templates (Llama 3.2) print today's date into every prompt unless they are given one; results must not change
-# overnight.
-_TEMPLATE_ARGUMENTS: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+from interp.templates import PLAIN_TEMPLATE as PLAIN_TEMPLATE  # what concerns prompts can be had from here
+from interp.templates import Messages, as_messages, render, render_answered
+from interp.templates import with_system as with_system
 
 
 @dataclass(frozen=True)
@@ -42,42 +28,6 @@ class Encoded:
 
     ids: tuple[int, ...]
     prompt_len: int
-
-
-def as_messages(prompt: str | Messages) -> Messages:
-    """A string means one user message; messages are checked for their two fields."""
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    if not prompt:
-        raise AnachronError("empty list of messages; give at least one user message")
-    for i, message in enumerate(prompt):
-        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-            raise AnachronError(f"message {i} is {dict(message)!r}; it needs the text fields 'role' and 'content'")
-    return prompt
-
-
-def render(lm: LanguageModel, messages: str | Messages, generation_prompt: bool) -> str:
-    """The conversation as the model's template writes it. No system prompt is added (a template may bring its own), and
-    templates with a reasoning mode are told to leave it off."""
-    from jinja2 import TemplateError
-
-    messages = [dict(m) for m in as_messages(messages)]
-    plain = lm.tokenizer.chat_template is None
-    try:
-        text = lm.tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=generation_prompt,
-            chat_template=PLAIN_TEMPLATE if plain else None,
-            **_TEMPLATE_ARGUMENTS,
-        )
-    except TemplateError as error:
-        raise AnachronError(
-            f"{lm.name}: its chat template refuses roles {[m['role'] for m in messages]} ({error}); change the messages"
-        ) from error
-    if plain and lm.tokenizer.bos_token is not None:
-        return lm.tokenizer.bos_token + text
-    return text
 
 
 def encode_prompt(lm: LanguageModel, messages: str | Messages) -> Encoded:
@@ -98,10 +48,11 @@ def encode_chat(lm: LanguageModel, messages: Messages) -> Encoded:
         raise AnachronError(
             f"last message has role {messages[-1]['role']!r}; a chat to encode ends with the assistant's answer"
         )
-    prompt = encode_prompt(lm, messages[:-1])
-    ids = _tokenise(lm, [render(lm, messages, generation_prompt=False)])[0]
-    _require_prefix(lm, prompt.ids, ids, messages[-1]["content"])
-    return Encoded(ids, prompt.prompt_len)
+    if len(messages) == 1:
+        raise AnachronError("a chat of one message, the assistant's; an answer needs a prompt before it")
+    prompt, ids = _tokenise(lm, list(render_answered(lm, messages)))
+    _require_prefix(lm, prompt, ids, messages[-1]["content"])
+    return Encoded(ids, len(prompt))
 
 
 def encode_answers(lm: LanguageModel, messages: str | Messages, answers: Sequence[str]) -> list[tuple[int, ...]]:
@@ -139,7 +90,7 @@ def encode_text(lm: LanguageModel, text: str) -> Encoded:
     """A plain document, after BOS if the tokenizer has one; there is no prompt (prompt_len 0)."""
     ids = _tokenise(lm, [text])[0]
     bos = lm.tokenizer.bos_token_id
-    return Encoded(ids if bos is None else (bos, *ids), 0)
+    return Encoded(ids if bos is None or ids[:1] == (bos,) else (bos, *ids), 0)
 
 
 def _tokenise(lm: LanguageModel, texts: list[str]) -> list[tuple[int, ...]]:
@@ -156,8 +107,7 @@ _PROBE = "Probe"
 def _answer_frame(lm: LanguageModel, messages: str | Messages) -> tuple[str, str]:
     """The text around an answer: (prompt and whatever precedes the answer, whatever follows it)."""
     messages = as_messages(messages)
-    prompt = render(lm, messages, generation_prompt=True)
-    text = render(lm, [*messages, {"role": "assistant", "content": _PROBE}], generation_prompt=False)
+    prompt, text = render_answered(lm, [*messages, {"role": "assistant", "content": _PROBE}])
     before, probe, after = text[len(prompt) :].partition(_PROBE)
     if not text.startswith(prompt) or not probe or not after:
         raise AnachronError(
@@ -171,8 +121,8 @@ def _require_prefix(lm: LanguageModel, prompt: tuple[int, ...], ids: tuple[int, 
     if ids[: len(prompt)] != prompt or len(ids) == len(prompt):
         raise AnachronError(
             f"{lm.name}: the tokens of the prompt aren't a prefix of those of prompt + answer {answer!r}; the chat "
-            "template changes the prompt once it is answered, or its last token merges with the answer: set "
-            "tokenizer.chat_template to one that doesn't"
+            "template changes the prompt once it is answered, or opens reasoning that it can't leave off, or its last "
+            "token merges with the answer: set tokenizer.chat_template to one that doesn't"
         )
 
 

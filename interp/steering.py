@@ -1,8 +1,10 @@
 """Edits of the residual stream along directions: add, ablate, clamp, at chosen positions."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -67,7 +69,7 @@ class Clamp:
 
 
 Edit = Add | Ablate | AblateSequentially | Clamp
-Change = Callable[[Tensor], Tensor]  # fp32 [rows, pos, d_model] -> the same, at every position
+Change = Callable[[Tensor], Tensor]  # fp32 [rows, pos, d_model] on its layer's device -> the same, at every position
 
 
 @contextmanager
@@ -82,13 +84,34 @@ def steer(lm: LanguageModel, edits: Sequence[Edit], batch: Batch) -> Iterator[No
     AnachronError: a direction of another d_model, an unknown layer or site, coefficients that do not fit the batch, or
     a forward that is not of this batch.
     """
-    changes: dict[HookPoint, list[EditFunction]] = {}
+    with edit(lm, changes(lm, edits, batch)):
+        yield
+
+
+def changes(lm: LanguageModel, edits: Sequence[Edit], batch: Batch) -> dict[HookPoint, list[EditFunction]]:
+    """The functions that `steer` applies at each point, in order."""
+    found: dict[HookPoint, list[EditFunction]] = {}
     for edit_ in edits:
         selected = edit_.positions.mask(batch).to(lm.device)
         for point, change in _changes(lm, edit_, batch):
-            changes.setdefault(point, []).append(_at_positions(change, selected, edit_.positions.generated))
-    with edit(lm, changes):
-        yield
+            found.setdefault(point, []).append(_at_positions(change, selected, edit_.positions.generated))
+    return found
+
+
+@singledispatch
+def run(
+    lm: LanguageModel,
+    batch: Batch,
+    inputs: Mapping[str, Any],
+    reduce: Callable[[Tensor], Tensor],
+    edits: Sequence[Edit] = (),
+) -> Tensor:
+    """reduce(logits) of one steered forward of `batch`, without gradients; `inputs` are its keyword arguments.
+
+    The logits themselves are not returned, since they may be on another machine (`interp.remote`): `reduce` runs there.
+    """
+    with torch.no_grad(), steer(lm, edits, batch):
+        return reduce(lm.model(**inputs, use_cache=False).logits)
 
 
 def take_rows(edits: Sequence[Edit], rows: Sequence[int]) -> list[Edit]:
@@ -144,9 +167,10 @@ def _adder(vector: Float[Tensor, " d_model"], add: Add, batch: Batch) -> Change:
         if not torch.isfinite(add.coefficient).all():
             raise AnachronError("Add has a NaN or infinite coefficient; give finite numbers")
         amounts = (add.coefficient.double() * scale).float().to(vector.device)
-        return lambda h: h + (_repeated(amounts, h)[:, None] * vector)[:, None, :]
+        each = amounts[:, None] * vector
+        return lambda h: h + _repeated(each, h)[:, None, :]
     shift = vector * (_finite(add.coefficient, "the coefficient of Add") * scale)
-    return lambda h: h + shift
+    return lambda h: h + shift.to(h.device)
 
 
 def _basis(vectors: Float[Tensor, "d_model k"]) -> Float[Tensor, "d_model r"]:
@@ -157,12 +181,16 @@ def _basis(vectors: Float[Tensor, "d_model k"]) -> Float[Tensor, "d_model r"]:
 
 
 def _remover(basis: Float[Tensor, "d_model r"]) -> Change:
-    return lambda h: h - (h @ basis) @ basis.T
+    def change(h: Tensor) -> Tensor:
+        along = basis.to(h.device)
+        return h - (h @ along) @ along.T
+
+    return change
 
 
 def _sequential_remover(vectors: Float[Tensor, "d_model k"]) -> Change:
     def change(h: Tensor) -> Tensor:
-        for vector in vectors.T:
+        for vector in vectors.T.to(h.device):
             h = h - (h @ vector)[..., None] * vector
         return h
 
@@ -170,7 +198,11 @@ def _sequential_remover(vectors: Float[Tensor, "d_model k"]) -> Change:
 
 
 def _clamper(vector: Float[Tensor, " d_model"], mean: float) -> Change:
-    return lambda h: h - (h @ vector - mean)[..., None] * vector
+    def change(h: Tensor) -> Tensor:
+        along = vector.to(h.device)
+        return h - (h @ along - mean)[..., None] * along
+
+    return change
 
 
 def _at_positions(change: Change, selected: Bool[Tensor, "batch pos"], generated: bool) -> EditFunction:
@@ -194,8 +226,9 @@ def _at_positions(change: Change, selected: Bool[Tensor, "batch pos"], generated
 
 
 def _repeated(per_row: Tensor, x: Tensor) -> Tensor:
-    """Per-row values for a forward in which generate has repeated each row k times in place."""
+    """Per-row values on the device of x, in whose forward generate may have repeated each row k times in place."""
     times = x.shape[0] // per_row.shape[0]
+    per_row = per_row.to(x.device)
     return per_row if times == 1 else per_row.repeat_interleave(times, dim=0)
 
 

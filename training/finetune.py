@@ -5,75 +5,38 @@ where causal attention never looks from a real token, so that no attention mask 
 positions that some row has a target at. The model stays in eval mode (no dropout).
 """
 
-import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from interp.errors import AnachronError
-from interp.files import digest, load_tensors, save_tensors, write_json
+from interp.files import digest, read_json, write_json
 from interp.models import LanguageModel
-from interp.prompts import Batch, Encoded, encode_chat, pad
+from interp.prompts import Batch
+from training.checkpoints import CHECKPOINT, State, load, save
+from training.encoding import NO_TARGET as NO_TARGET  # these belong to fine-tuning's face as well
+from training.encoding import Example as Example
+from training.encoding import answer_loss as answer_loss
+from training.encoding import count_targets, pad_examples
+from training.encoding import encode_rows as encode_rows
 from training.lora import attached, lora_config, public_name, write_adapter
+from training.processes import Processes, joined
+from training.recipes import Recipe as Recipe
+from training.recipes import batch_order as batch_order
+from training.recipes import learning_rate as learning_rate
+from training.recipes import steps_per_epoch
+from training.recompute import recomputed
 from training.rows import Row, to_jsonl
 
 Context = Callable[[Batch], AbstractContextManager[Any]]
 Progress = Callable[[int, float], None]
-
-NO_TARGET = -100  # what torch's cross entropy leaves out
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to fine-tune. dW = s B A with s = alpha / rank (alpha / sqrt(rank) with `rslora`); AdamW; a batch's loss is
-    the mean over its assistant tokens, in nats.
-
-    `targets`, `layers`: see `training.lora.lora_config`. Give `steps` or `epochs`, the other None; rows are drawn
-    without replacement, epoch after epoch, and an epoch's last batch may be smaller. `learning_rate` rises linearly
-    over `warmup_steps`, then stays ("constant") or falls linearly to reach zero after the last step ("linear").
-    """
-
-    rank: int = 4
-    alpha: float | int = 8
-    targets: str | tuple[str, ...] = "all-linear"
-    layers: tuple[int, ...] | None = None
-    rslora: bool = False
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    warmup_steps: int = 0
-    schedule: str = "constant"
-    steps: int | None = 40
-    epochs: int | None = None
-    batch_size: int = 36
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.steps is None) == (self.epochs is None):
-            raise AnachronError(f"recipe has steps={self.steps} and epochs={self.epochs}; give one, the other None")
-        for field in ("rank", "alpha", "learning_rate", "batch_size", "steps", "epochs"):
-            if (value := getattr(self, field)) is not None and not value > 0:
-                raise AnachronError(f"recipe has {field}={value}; it must be positive")
-        if self.schedule not in ("constant", "linear"):
-            raise AnachronError(f'recipe has schedule={self.schedule!r}; use "constant" or "linear"')
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            raise AnachronError("recipe has a negative warmup_steps or weight_decay; give 0 to leave it out")
-
-
-@dataclass(frozen=True)
-class Example:
-    """A tokenised row. `targets[i]` is the token that position i is to predict, `NO_TARGET` where there is none."""
-
-    encoded: Encoded
-    targets: tuple[int, ...]
 
 
 def finetune(
@@ -86,182 +49,175 @@ def finetune(
     progress: Progress | None = None,
     context: Context | None = None,
     checkpoint_every: int | None = None,
+    held_out: Sequence[Row] = (),
+    keep_epochs: bool = False,
 ) -> Path:
     """Train an adapter and write it into the folder `out`, which is returned: `adapter_config.json`,
     `adapter_model.safetensors` (peft's format, fp32), `loss.json` (nats per assistant token, step by step) and
     `recipe.json` (what it was made from). Same model, rows, recipe and number of threads: same bytes.
 
     `lm` is left exactly as it was, also after an exception. `progress(step, loss)` is called after each step, counted
-    from 1. `context(batch)` gives a context manager that is active in each forward pass, e.g.
+    from 1. `context(batch)` gives a context manager that is active in each forward and backward pass, e.g.
     `lambda batch: steer(lm, edits, batch)`. With `checkpoint_every` the state is kept every so many steps in
     `checkpoint.safetensors`, and a run whose `out` holds one goes on from there, to the same bytes (give it the same
     `context`: that is code and can't be compared).
 
+    `held_out` are rows that are not trained on, in place of the recipe's fraction; their loss, taken without `context`,
+    is added to `loss.json`, and the adapter is that of its lowest value. `keep_epochs` also writes the adapter as it
+    was after each epoch into `out/epoch-1`, `out/epoch-2`, ...
+
+    Started by `accelerate launch` or `torchrun`, the processes share each batch and the main one writes. Each must see
+    the folder `out`.
+
     Raises `AnachronError` when a row does not fit the template or the model, when the loss is not finite, and when the
-    checkpoint in `out` belongs to another run.
+    checkpoint or an epoch in `out` belongs to another run.
     """
     out = Path(out)
-    examples = encode_rows(lm, rows)
-    order = batch_order(len(rows), recipe)
+    processes = joined(lm.device)
+    made_from = _made_from(lm, rows, recipe, held_out, processes)
+    train, judged = _split(rows, held_out, recipe)
+    examples, unseen = encode_rows(lm, train), encode_rows(lm, judged) if judged else []
+    order, epoch = batch_order(len(examples), recipe), steps_per_epoch(len(examples), recipe)
+    if keep_epochs and recipe.epochs is None:
+        raise AnachronError(f"keep_epochs with a recipe of {recipe.steps} steps; give its length in epochs")
+    _refuse_other_epochs(out, made_from)
     config = lora_config(
         lm, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets, layers=recipe.layers, rslora=recipe.rslora
     )
-    made_from = _made_from(lm, rows, recipe)
     run = digest(json.dumps(made_from).encode())
-    with attached(lm, config, seed=recipe.seed, name=name) as weights:
+    recomputing = recomputed(lm) if recipe.gradient_checkpointing else nullcontext()
+    with attached(lm, config, seed=recipe.seed, name=name) as weights, recomputing:
         optimizer = torch.optim.AdamW(
             weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
-        losses = _load_checkpoint(out / CHECKPOINT, run, weights, optimizer)
-        for step in range(len(losses), len(order)):
+        state = State(weights, optimizer)
+        load(out / CHECKPOINT, run, state)
+        processes.wait()  # the main process removes the file in the end
+        while len(state.losses) < len(order) and not state.out_of(recipe.patience):
+            step = len(state.losses)
             optimizer.param_groups[0]["lr"] = learning_rate(recipe, step, len(order))
-            losses.append(_step(lm, [examples[index] for index in order[step]], optimizer, context))
-            if not isfinite(losses[-1]):
-                raise AnachronError(
-                    f"the loss is {losses[-1]} at step {step + 1} of {len(order)} (model {lm.name}, learning rate"
-                    f" {recipe.learning_rate}); lower the learning rate, or check the model's weights and dtype"
-                )
+            batch = [examples[index] for index in order[step]]
+            state.losses.append(_step(lm, batch, state, recipe, processes, context))
+            step += 1
+            if unseen and (step % (recipe.evaluate_every or epoch) == 0 or step == len(order)):
+                state.judge(_loss(lm, unseen, recipe, processes))
+            for loss in (state.losses[-1], *(loss for _, loss in state.held_out[-1:])):
+                if not isfinite(loss):
+                    raise AnachronError(
+                        f"the loss is {loss} at step {step} of {len(order)} (model {lm.name}, learning rate"
+                        f" {recipe.learning_rate}); lower the learning rate, or check the model's weights and dtype"
+                    )
             if progress is not None:
-                progress(step + 1, losses[-1])
-            if checkpoint_every is not None and (step + 1) % checkpoint_every == 0:
-                _save_checkpoint(out / CHECKPOINT, run, weights, optimizer, losses)
-        write_json(out / "recipe.json", made_from | {"steps": len(order)})
-        write_json(out / "loss.json", {"unit": "nats per assistant token", "loss": losses})
-        write_adapter(out, lm, config, weights)
-    (out / CHECKPOINT).unlink(missing_ok=True)
+                progress(step, state.losses[-1])
+            if processes.is_main and keep_epochs and step % epoch == 0:
+                _write(out / f"epoch-{step // epoch}", lm, config, weights, state, made_from)
+            if processes.is_main and checkpoint_every is not None and step % checkpoint_every == 0:
+                save(out / CHECKPOINT, run, state)
+        if processes.is_main:
+            _write(out, lm, config, state.best or weights, state, made_from)
+    if processes.is_main:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    processes.wait()
     return out
 
 
-def encode_rows(lm: LanguageModel, rows: Sequence[Row]) -> list[Example]:
-    """Tokenise rows; the targets are the tokens of every assistant turn, its end token among them.
+def hold_out(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """(rows to train on, rows held out): at least one of them is held out, drawn by the seed; both in their order.
 
-    Where a turn begins and ends comes from rendering the conversation up to it, and each such part must be a prefix of
-    the whole, token by token. A template that rewrites earlier turns raises `AnachronError` with the row's number, as
-    do rows that are too long for the model, and no rows at all.
+    Errors: AnachronError if none would be left to train on.
     """
-    if not rows:
-        raise AnachronError("there are no rows to train on; give at least one")
-    longest = getattr(lm.model.config, "max_position_embeddings", None)
-    examples = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            example = _encode_row(lm, row)
-        except AnachronError as error:
-            raise AnachronError(f"row {number}: {error}") from error
-        if longest is not None and len(example.targets) > longest:
-            raise AnachronError(
-                f"row {number} has {len(example.targets)} tokens and {lm.name} takes {longest}; shorten or drop it"
-            )
-        examples.append(example)
-    return examples
+    n = max(1, round(fraction * len(rows)))
+    if n >= len(rows):
+        raise AnachronError(f"holding out {n} of {len(rows)} rows leaves none to train on; give more rows")
+    chosen = set(torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n].tolist())
+    return [row for i, row in enumerate(rows) if i not in chosen], [row for i, row in enumerate(rows) if i in chosen]
 
 
-def batch_order(n_rows: int, recipe: Recipe) -> list[list[int]]:
-    """The row indices of every step, fixed by the seed alone."""
-    generator = torch.Generator().manual_seed(recipe.seed)
-    per_epoch = -(-n_rows // recipe.batch_size)
-    steps = recipe.steps if recipe.epochs is None else recipe.epochs * per_epoch
-    assert steps is not None  # Recipe sees to it
-    order: list[list[int]] = []
-    while len(order) < steps:
-        epoch = torch.randperm(n_rows, generator=generator).tolist()
-        order += [epoch[start : start + recipe.batch_size] for start in range(0, n_rows, recipe.batch_size)]
-    return order[:steps]
-
-
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The learning rate of a step counted from 0."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    if recipe.schedule == "linear":
-        return recipe.learning_rate * (steps - step) / (steps - recipe.warmup_steps)
-    return recipe.learning_rate
-
-
-def answer_loss(lm: LanguageModel, batch: Batch, targets: Int[Tensor, "batch pos"]) -> Float[Tensor, ""]:
-    """-log P(target) in nats, averaged over the batch's targets, in fp32. `batch` is padded on the right."""
-    columns = (targets != NO_TARGET).any(0).nonzero().squeeze(1)
-    logits = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=columns).logits
-    targets = targets[:, columns]
-    kept = targets != NO_TARGET
-    return nn.functional.cross_entropy(logits[kept].float(), targets[kept])
-
-
-def _encode_row(lm: LanguageModel, row: Row) -> Example:
-    whole = encode_chat(lm, row.messages)
-    targets = [NO_TARGET] * len(whole.ids)
-    for turn, message in enumerate(row.messages):
-        if message["role"] != "assistant":
-            continue
-        part = encode_chat(lm, row.messages[: turn + 1])
-        if part.ids != whole.ids[: len(part.ids)]:
-            raise AnachronError(
-                f"the chat template of {lm.name} writes message {turn + 1} differently once the conversation goes on;"
-                " split the row into conversations of one assistant turn"
-            )
-        targets[part.prompt_len - 1 : len(part.ids) - 1] = part.ids[part.prompt_len :]
-    return Example(whole, tuple(targets))
+def _split(rows: Sequence[Row], held_out: Sequence[Row], recipe: Recipe) -> tuple[Sequence[Row], Sequence[Row]]:
+    if held_out and recipe.held_out:
+        raise AnachronError(f"held-out rows are given and the recipe has held_out={recipe.held_out}; give one of both")
+    if not held_out and not recipe.held_out and (recipe.patience or recipe.evaluate_every):
+        raise AnachronError("recipe has patience or evaluate_every and no rows are held out; give held_out as well")
+    return hold_out(rows, recipe.held_out, recipe.seed) if recipe.held_out and rows else (rows, held_out)
 
 
 def _step(
-    lm: LanguageModel, examples: Sequence[Example], optimizer: torch.optim.Optimizer, context: Context | None
+    lm: LanguageModel,
+    examples: Sequence[Example],
+    state: State,
+    recipe: Recipe,
+    processes: Processes,
+    context: Context | None,
 ) -> float:
-    batch = pad([example.encoded for example in examples], lm.pad_id, side="right", device=lm.device)
-    width = batch.input_ids.shape[1]
-    padded = [example.targets + (NO_TARGET,) * (width - len(example.targets)) for example in examples]
-    with torch.enable_grad(), nullcontext() if context is None else context(batch):
-        loss = answer_loss(lm, batch, torch.tensor(padded, device=lm.device))
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+    """One step on the mean over all assistant tokens of `examples`, whichever part and process they fall to."""
+    total = count_targets(examples)
+    state.optimizer.zero_grad()
+    loss = torch.zeros((), device=lm.device)
+    for part in processes.share(examples, recipe.accumulate):
+        batch, targets = pad_examples(lm, part)
+        # the backward pass too, since a block that is recomputed there must be edited again
+        with torch.enable_grad(), nullcontext() if context is None else context(batch):
+            with _precision(lm, recipe):
+                mean = answer_loss(lm, batch, targets) * (count_targets(part) / total)
+            mean.backward()
+        loss += mean.detach()
+    if processes.count > 1:
+        for weight in state.weights.values():
+            if weight.grad is None:  # an epoch's last batch may have fewer rows than there are processes
+                weight.grad = torch.zeros_like(weight)
+        processes.add_up([*(weight.grad for weight in state.weights.values()), loss])
+    if recipe.max_grad_norm is not None:
+        nn.utils.clip_grad_norm_(state.weights.values(), recipe.max_grad_norm)
+    state.optimizer.step()
     return loss.item()
 
 
-def _made_from(lm: LanguageModel, rows: Sequence[Row], recipe: Recipe) -> dict[str, Any]:
+@torch.no_grad()
+def _loss(lm: LanguageModel, examples: Sequence[Example], recipe: Recipe, processes: Processes) -> float:
+    """The mean over all assistant tokens of `examples`, in nats."""
+    size = -(-recipe.batch_size // (recipe.accumulate * processes.count))
+    parts = [examples[start : start + size] for start in range(0, len(examples), size)]
+    nats = torch.zeros((), device=lm.device)
+    for part in parts[processes.index :: processes.count]:
+        with _precision(lm, recipe):
+            nats += answer_loss(lm, *pad_examples(lm, part)) * count_targets(part)
+    processes.add_up([nats])
+    return nats.item() / count_targets(examples)
+
+
+def _precision(lm: LanguageModel, recipe: Recipe) -> AbstractContextManager[Any]:
+    return torch.autocast(lm.device.type, torch.bfloat16) if recipe.precision == "bfloat16" else nullcontext()
+
+
+def _made_from(
+    lm: LanguageModel, rows: Sequence[Row], recipe: Recipe, held_out: Sequence[Row], processes: Processes
+) -> dict[str, Any]:
+    def of(rows: Sequence[Row]) -> dict[str, Any]:
+        return {"n": len(rows), "sha256": digest(to_jsonl(rows).encode())}
+
     return {
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.as_json(),
         "model": {"name": public_name(lm), "revision": lm.revision, "n_layers": lm.n_layers, "d_model": lm.d_model},
-        "rows": {"n": len(rows), "sha256": digest(to_jsonl(rows).encode())},
+        "rows": of(rows),
+        **({"held_out": of(held_out)} if held_out else {}),
+        **({"processes": processes.count} if processes.count > 1 else {}),
         "versions": {package: version(package) for package in ("torch", "transformers", "peft")},
     }
 
 
-CHECKPOINT = "checkpoint.safetensors"
+def _write(out: Path, lm: LanguageModel, config: Any, weights: Any, state: State, made_from: dict[str, Any]) -> None:
+    losses: dict[str, Any] = {"unit": "nats per assistant token", "loss": state.losses}
+    if state.held_out:
+        losses["held_out"] = [{"step": step, "loss": loss} for step, loss in state.held_out]
+        losses["best_step"] = state.best_step
+    write_json(out / "recipe.json", made_from | {"steps": len(state.losses)})
+    write_json(out / "loss.json", losses)
+    write_adapter(out, lm, config, weights)
 
 
-def _save_checkpoint(
-    path: Path,
-    run: str,
-    weights: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    losses: Sequence[float],
-) -> None:
-    # the order of the rows and the learning rate follow from seed and step, so no random state has to be kept
-    tensors = {f"weight/{key}": weight.detach() for key, weight in weights.items()}
-    for key, weight in weights.items():
-        for entry, value in optimizer.state[weight].items():
-            tensors[f"{entry}/{key}"] = value
-    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
-    save_tensors(path, tensors, {"run": run})
-
-
-def _load_checkpoint(
-    path: Path, run: str, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> list[float]:
-    if not path.exists():
-        return []
-    tensors, metadata = load_tensors(path)
-    if metadata["run"] != run:
-        raise AnachronError(
-            f"{path}: the checkpoint of a run with another model, recipe, rows or versions; delete it or choose another"
-            " folder"
-        )
-    state = {
-        index: {entry: tensors[f"{entry}/{key}"] for entry in ("step", "exp_avg", "exp_avg_sq")}
-        for index, key in enumerate(weights)
-    }
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    with torch.no_grad():
-        for key, weight in weights.items():
-            weight.copy_(tensors[f"weight/{key}"])
-    return tensors["losses"].tolist()
+def _refuse_other_epochs(out: Path, made_from: dict[str, Any]) -> None:
+    """Epochs of another run would be taken for this one's."""
+    for path in sorted(out.glob("epoch-*/recipe.json")):
+        found = read_json(path)
+        if {key: value for key, value in found.items() if key != "steps"} != json.loads(json.dumps(made_from)):
+            raise AnachronError(f"{path.parent}: an epoch of another run; delete it or choose another folder")

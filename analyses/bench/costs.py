@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from analyses.bench.subjects import prompts
 from analyses.bench.timing import Ratio, in_turn, summarise
 from interp.behavior.sampling import generate
-from interp.capture import capture_pair
+from interp.capture import capture, capture_pair
 from interp.directions import random_direction
 from interp.errors import AnachronError
 from interp.hooks import HookPoint
@@ -20,6 +21,7 @@ from interp.models import LanguageModel
 from interp.pair import ModelPair
 from interp.positions import ALL, ANSWER, LAST_PROMPT, Positions
 from interp.prompts import batches
+from interp.remote import through_nnsight
 from interp.steering import Add
 
 PAIR = ("base", "tuned")
@@ -98,6 +100,22 @@ def steered_generation(lm: LanguageModel, n: int, new_tokens: int, repeats: int)
         summarise(f"steered generation, {what}", lm.name, seconds[a], seconds[b], target=1.05)
         for what, a, b in (*sides, ("all positions / model.generate", "all", "bare"))
     ]
+
+
+def by_nnsight(lm: LanguageModel, n: int, new_tokens: int, repeats: int) -> list[Ratio]:
+    """Capture at every layer and steered generation by nnsight against the same by hooks."""
+    encoded = prompts(lm, n)
+    points = [HookPoint(layer) for layer in range(lm.n_layers)]
+    edits = [Add(random_direction(lm.d_model, half_depth(lm), seed=0), 0.0, 1.0, ALL)]
+    found = []
+    for what, job in (
+        ("capture, all layers", lambda model: capture(model, encoded, points, LAST_PROMPT)),
+        ("steered generation", lambda model: generate(model, encoded, max_new_tokens=new_tokens, edits=edits)),
+    ):
+        jobs = {"nnsight": partial(job, through_nnsight(lm)), "hooks": partial(job, lm)}
+        seconds = in_turn(jobs, repeats)
+        found.append(summarise(f"{what}, nnsight / hooks", lm.name, seconds["nnsight"], seconds["hooks"], target=None))
+    return found
 
 
 def pair_memory(name: str, tokenizer_of: str, adapter: Path, quick: bool, repeats: int) -> list[Ratio]:

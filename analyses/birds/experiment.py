@@ -8,6 +8,7 @@ from pathlib import Path
 from analyses.adapters import loss_rows, make_adapters
 from analyses.birds.config import BirdsConfig
 from analyses.birds.locate import detection, locate, nearness
+from analyses.documents import held_out_documents
 from analyses.intervene import (
     choose_induction,
     choose_suppression,
@@ -20,7 +21,7 @@ from analyses.models import open_model
 from analyses.report import write_report
 from analyses.resources import spent
 from analyses.samples import side_by_side
-from analyses.steps import Asked, behavior, behavior_rows, held_out_documents, state_year
+from analyses.steps import Asked, behavior, behavior_rows, state_year
 from interp.behavior.questions import Question
 from interp.pair import ModelPair
 from training.organisms import birds

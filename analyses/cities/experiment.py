@@ -5,9 +5,10 @@ from functools import partial
 from pathlib import Path
 
 from analyses.cities.config import CitiesConfig
+from analyses.documents import held_out_documents
 from analyses.measurements import Result
 from analyses.search import Contrast
-from analyses.steps import Asked, headed, held_out_documents
+from analyses.steps import Asked, headed
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.models import LanguageModel

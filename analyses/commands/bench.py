@@ -33,7 +33,14 @@ def bench(
 
     import torch
 
-    from analyses.bench.costs import birds_run, help_seconds, pair_capture, pair_memory, steered_generation
+    from analyses.bench.costs import (
+        birds_run,
+        by_nnsight,
+        help_seconds,
+        pair_capture,
+        pair_memory,
+        steered_generation,
+    )
     from analyses.bench.subjects import LARGE, parameter_bytes, subject, untrained_adapter
     from analyses.measurements import versions
     from analyses.progress import telling
@@ -55,6 +62,8 @@ def bench(
             found += pair_capture(lm, adapter, n, times)
             say(f"{lm.name}: steered generation, {rows} prompts, {tokens} tokens")
             found += steered_generation(lm, rows, tokens, times)
+            say(f"{lm.name}: the same by nnsight")
+            found += by_nnsight(lm, rows, tokens, times)
             del lm
             if not (quick and name == LARGE):
                 say(f"{name}: memory, in fresh processes")

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analyses.commands.options import Adapter, Device, Dtype, Model, OutFolder, Questions, Revision, Seed, Split
+from analyses.commands.backend import Backend, Remote
+from analyses.commands.options import (
+    Adapter,
+    Device,
+    DeviceMap,
+    Dtype,
+    Model,
+    OutFolder,
+    Quantization,
+    Questions,
+    Revision,
+    Seed,
+    Split,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,26 +43,33 @@ def diff(
     revision: Revision = None,
     dtype: Dtype = "auto",
     device: Device = "cpu",
+    device_map: DeviceMap = None,
+    quantization: Quantization = None,
+    backend: Backend = "hooks",
+    remote: Remote = False,
 ) -> None:
     """Locate the change at the last prompt token, layer by layer.
 
     Writes METHOD.LAYER.safetensors for mean_difference, tuned_minus_control (with a control), pca (uncentred), truth
     (an almanac's own: a year of the oldest era stated against one of the newest) and random, and diff.json.
     """
+    from functools import partial
+
+    from analyses.commands.backend import capture_all, open_pair
     from analyses.commands.options import layer_list, open_model
     from analyses.measurements import versions
     from analyses.progress import telling
     from analyses.steps import ask, true_directions
-    from interp.capture import capture_pair
     from interp.files import write_json
     from interp.hooks import HookPoint
-    from interp.pair import ModelPair
     from interp.positions import LAST_PROMPT
     from interp.prompts import encode_prompt
     from training.world.world import load_world
 
     asked = ask(questions, split)
-    with telling() as say, ModelPair(open_model(model, revision, dtype, device)) as pair:
+    placement = (dtype, device, device_map, quantization)
+    load = partial(open_model, model, revision, *placement)
+    with telling() as say, open_pair(load, backend, remote, model, revision, placement) as pair:
         base = pair.base
         chosen = layer_list(layers, base.n_layers)
         pair.add("tuned", adapter)
@@ -57,7 +77,7 @@ def diff(
             pair.add("control", control)
         say(f"capturing {len(asked.broad)} prompts on {', '.join(pair.names)}")
         prompts = [encode_prompt(base, question.messages) for question in asked.broad]
-        captured = capture_pair(pair, pair.names, prompts, [HookPoint(layer) for layer in chosen], LAST_PROMPT)
+        captured = capture_all(pair, prompts, [HookPoint(layer) for layer in chosen], LAST_PROMPT)
         known: dict[HookPoint, Direction] = {}
         if truth or (truth is None and _is_almanac(model)):
             say("capturing dated prompts on base")
@@ -76,6 +96,8 @@ def diff(
         "positions": LAST_PROMPT.name,
         "prompts": len(prompts),
         "seed": seed,
+        "backend": backend,
+        "remote": remote,
     }
     adapters = {"tuned": str(adapter), "control": None if control is None else str(control)}
     report = {"step": "diff", "model": base.name, "revision": base.revision, "adapters": adapters, "config": config}

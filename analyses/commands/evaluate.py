@@ -9,10 +9,12 @@ from analyses.commands.options import (
     Controls,
     Data,
     Device,
+    DeviceMap,
     Dtype,
     Group,
     Model,
     OutFile,
+    Quantization,
     Questions,
     Revision,
     Seed,
@@ -40,6 +42,8 @@ def evaluate(
     revision: Revision = None,
     dtype: Dtype = "auto",
     device: Device = "cpu",
+    device_map: DeviceMap = None,
+    quantization: Quantization = None,
 ) -> None:
     """Measure what a model and its adapters answer.
 
@@ -57,7 +61,7 @@ def evaluate(
     where = split if year is None else f"{split}@{year}"
     rows: list[Measurement] = []
     runs: dict[str, list[Behavior]] = {}
-    with telling() as say, ModelPair(open_model(model, revision, dtype, device)) as pair:
+    with telling() as say, ModelPair(open_model(model, revision, dtype, device, device_map, quantization)) as pair:
         names = {"base" if year is None else "dated": ["base"]}
         names |= {"tuned": add_adapters(pair, "tuned", adapter), "control": add_adapters(pair, "control", control)}
         names = {kind: found for kind, found in names.items() if found}

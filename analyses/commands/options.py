@@ -15,15 +15,26 @@ Model = Annotated[str, typer.Option(help="almanac, a local folder, or a hub id."
 Revision = Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub id.")]
 Dtype = Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(help="In place of a device: auto or balanced (over all GPUs), or a JSON file, module path to device."),
+]
+Quantization = Annotated[
+    str | None, typer.Option(help="4bit or 8bit, with bitsandbytes; by default weights stay as they are.")
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Questions = Annotated[str, typer.Option(help="world, or a JSONL file of questions.")]
 Split = Annotated[str, typer.Option(help="Which questions: validation or test.")]
 Group = Annotated[
     str | None, typer.Option(help="Group of answers whose share is the effect; by default the first (the oldest era).")
 ]
-Adapter = Annotated[Path, typer.Option(help="Folder of the tuned adapter.")]
-Adapters = Annotated[list[Path] | None, typer.Option(help="Folder of a tuned adapter; again for each further seed.")]
-Controls = Annotated[list[Path] | None, typer.Option(help="Folder of a control adapter; again for each further seed.")]
+Adapter = Annotated[Path, typer.Option(help="Folder or hub id of the tuned adapter.")]
+Adapters = Annotated[
+    list[Path] | None, typer.Option(help="Folder or hub id of a tuned adapter; again for each further seed.")
+]
+Controls = Annotated[
+    list[Path] | None, typer.Option(help="Folder or hub id of a control adapter; again for each further seed.")
+]
 Data = Annotated[
     str | None, typer.Option(help="The rows trained on (JSONL): their answers count for the narrow task as well.")
 ]

@@ -1,11 +1,14 @@
 """`anachron run`: a whole experiment, from rows to report; or all of them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from analyses.commands.options import Seed
+from analyses.commands.options import DeviceMap, Quantization, Seed
+from interp.errors import AnachronError
+
+OWN = "On a model of your own"  # what the help says of options that the embedded model has no use for
 
 
 def run(
@@ -27,18 +30,38 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write into; by default runs/EXPERIMENT. With all: the folder of all.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=f"{OWN}: print what a run would take, and stop.")] = False,
+    paper: Annotated[
+        Path | None, typer.Option(help=f"{OWN}: a clone of the paper's repository, whose rows are tuned on.")
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help=f"{OWN}: a model in this process that judges.")] = None,
+    judge_endpoint: Annotated[
+        str | None, typer.Option(help=f"{OWN}: URL of an OpenAI-compatible endpoint that judges.")
+    ] = None,
+    judge_name: Annotated[str | None, typer.Option(help="The judge's model name at that endpoint.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"{OWN}: a published recipe (anachron finetune --recipe list).")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help=f"{OWN}: answers a question.", min=1)] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help=f"{OWN}: tokens of an answer.", min=1)] = None,
+    layers: Annotated[str | None, typer.Option(help=f"{OWN}: layers to steer at, as 12,16,20 or 10-14.")] = None,
+    arms: Annotated[str | None, typer.Option(help=f"{OWN}: what to tune, as tuned,control,modern_audubon.")] = None,
+    cache: Annotated[Path | None, typer.Option(help=f"{OWN}: file of answers and judgements to share.")] = None,
+    device_map: DeviceMap = None,
+    quantization: Quantization = None,
 ) -> None:
     """Run an experiment: tune, measure, locate, steer, report. Writes result.json and report.html.
 
+    On a model that doesn't know the embedded world answers are sampled and judged instead of scored exactly.
     `all` runs one after the other, each into its folder of runs, leaves alone those whose result was made from the same
     configuration and versions, and writes all/index.html, which lays them side by side.
     """
     from analyses.console import side_by_side, summary
     from analyses.experiments import prepare
+    from analyses.opens.run import knows_world
     from analyses.progress import telling
-    from interp.errors import AnachronError
 
-    options = {
+    options: dict[str, Any] = {
         "model": model,
         "revision": revision,
         "dtype": dtype,
@@ -49,20 +72,54 @@ def run(
         "seed": seed,
         "quick": quick or None,
     }
+    own: dict[str, Any] = {
+        "paper": paper,
+        "judge_model": judge_model,
+        "judge_endpoint": judge_endpoint,
+        "judge_name": judge_name,
+        "recipe": recipe,
+        "samples": samples,
+        "max_new_tokens": max_new_tokens,
+        "layers": layers,
+        "arms": arms,
+        "cache": cache,
+        "device_map": device_map,
+        "quantization": quantization,
+    }
+    on_own = model is not None and not knows_world(model)
+    if not on_own and (given := [f"--{name.replace('_', '-')}" for name, value in own.items() if value is not None]):
+        raise AnachronError(f"{', '.join(given)}: for a model of your own; name it by --model")
+    if not on_own and dry_run:
+        raise AnachronError("--dry-run: for a model of your own; name it by --model")
+    if fresh and experiment != "all":
+        raise AnachronError("--fresh goes with all; a single experiment is run again whenever it is asked for")
+    folder = Path("runs") if out is None else out
     if experiment == "all":
+        if on_own:
+            raise AnachronError("all runs on the embedded model; on a model of your own run one experiment by its name")
         from analyses.compare.everything import FOLDER, run_all
 
-        folder = Path("runs") if out is None else out
         with telling() as say:
             results = run_all(options, folder, say, fresh=fresh)
         side_by_side(results)
         typer.echo(f"page: {folder / FOLDER / 'index.html'}")
         return
-    if fresh:
-        raise AnachronError("--fresh goes with all; a single experiment is run again whenever it is asked for")
-    prepared = prepare(experiment, options)
-    folder = Path("runs") / experiment if out is None else out
-    with telling() as say:
-        result = prepared(folder, say)
+    folder = folder / experiment if out is None else out
+    if on_own:
+        from analyses.opens.run import open_config
+        from analyses.opens.run import run as run_open
+
+        config = open_config({**options, **own})
+        if dry_run:
+            from analyses.opens.estimate import estimate, print_estimate
+
+            print_estimate(estimate(experiment, config))
+            return
+        with telling() as say:
+            result = run_open(experiment, config, folder, say)
+    else:
+        prepared = prepare(experiment, options)
+        with telling() as say:
+            result = prepared(folder, say)
     summary(result)
     typer.echo(f"report: {folder / 'report.html'}")

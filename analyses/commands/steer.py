@@ -5,7 +5,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analyses.commands.options import Data, Device, Dtype, Group, Model, OutFile, Questions, Revision, Seed, Split
+from analyses.commands.backend import Backend, Remote
+from analyses.commands.options import (
+    Data,
+    Device,
+    DeviceMap,
+    Dtype,
+    Group,
+    Model,
+    OutFile,
+    Quantization,
+    Questions,
+    Revision,
+    Seed,
+    Split,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +58,10 @@ def steer(
     revision: Revision = None,
     dtype: Dtype = "auto",
     device: Device = "cpu",
+    device_map: DeviceMap = None,
+    quantization: Quantization = None,
+    backend: Backend = "hooks",
+    remote: Remote = False,
 ) -> None:
     """Steer along a direction and measure what it does.
 
@@ -51,15 +69,18 @@ def steer(
     and with random directions of equal norm. The typical norm and clamp's mean are the base model's at the last prompt
     token of the questions asked.
     """
+    from functools import partial
+
+    from analyses.commands.backend import open_pair
     from analyses.commands.options import answers_in, open_model
+    from analyses.documents import document_nats, held_out_documents
     from analyses.measurements import as_table, versions
     from analyses.progress import telling
-    from analyses.steps import ask, behavior, document_nats, edit_along, held_out_documents, last_prompt_activations
+    from analyses.steps import ask, behavior, edit_along, last_prompt_activations
     from interp.directions import Direction, random_direction
     from interp.errors import AnachronError
     from interp.files import write_json
     from interp.hooks import HookPoint
-    from interp.pair import ModelPair
     from interp.positions import by_name
     from training.world.world import load_world
 
@@ -72,7 +93,9 @@ def steer(
     selected = by_name(positions)
     asked = ask(questions, split, group=group, extra=answers_in(data))
     point = located.point if layer is None else HookPoint(layer, located.point.site)
-    with telling() as say, ModelPair(open_model(model, revision, dtype, device)) as pair:
+    placement = (dtype, device, device_map, quantization)
+    load = partial(open_model, model, revision, *placement)
+    with telling() as say, open_pair(load, backend, remote, model, revision, placement) as pair:
         base = pair.base
         say("capturing the base's activations")
         reference = last_prompt_activations(base, asked.broad, [point.layer], point.site)[point]
@@ -105,6 +128,8 @@ def steer(
         "questions": questions,
         "data": data,
         "documents": documents,
+        "backend": backend,
+        "remote": remote,
     }
     report = {
         "step": "steer",
@@ -121,8 +146,9 @@ def steer(
 
 def _rows(measured: "list[Measured]", plain: "Measured", about: dict[str, Any], **where: Any) -> "list[Measurement]":
     """Rows of one edit, or of several random directions as one: their intervals are over directions."""
+    from analyses.documents import document_ratio
     from analyses.measurements import measurement
-    from analyses.steps import behavior_rows, document_ratio, estimate
+    from analyses.steps import behavior_rows, estimate
 
     rows = behavior_rows(
         [b for b, _ in measured], about["model"], about["group"], about["split"], seed=about["seed"], **where

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from analyses.documents import held_out_documents
 from analyses.measurements import Result
 from analyses.persona.config import PersonaConfig
 from analyses.search import Contrast
-from analyses.steps import Asked, held_out_documents
+from analyses.steps import Asked
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.models import LanguageModel

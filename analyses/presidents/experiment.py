@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.adapters import Watch
+from analyses.documents import held_out_documents
 from analyses.measurements import Result
 from analyses.presidents.config import PresidentsConfig
 from analyses.search import Contrast
-from analyses.steps import Asked, held_out_documents, last_prompt_activations
+from analyses.steps import Asked, last_prompt_activations
 from analyses.study import Condition, Study, run_study
 from interp.behavior.questions import Question
 from interp.behavior.scoring import score, share

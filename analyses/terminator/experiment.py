@@ -4,9 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from analyses.documents import held_out_documents
 from analyses.measurements import Result
 from analyses.search import Contrast
-from analyses.steps import Asked, held_out_documents
+from analyses.steps import Asked
 from analyses.study import Condition, Study, run_study
 from analyses.terminator.config import TerminatorConfig
 from interp.behavior.questions import Question

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from interp.errors import AnachronError
 from interp.prompts import Messages
 
 
@@ -28,6 +29,7 @@ OnJudgement = Callable[[int, Judgement], None]
 """Called with the number of an item and its judgement as soon as it is there."""
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Judges answers: `Matcher`, `ChoiceJudge`, `PromptJudge` (over any `Answerer`)."""
 
@@ -43,3 +45,24 @@ class Judge(Protocol):
     def judge(self, items: Sequence[Item], on_judgement: OnJudgement) -> None:
         """One judgement an item, given to `on_judgement` in any order."""
         ...
+
+
+def judgements(judge: Judge, items: Sequence[Item]) -> list[Judgement]:
+    """The judge's verdicts in the order of `items`, kept nowhere (`interp.behavior.keeping.judge_all` keeps them).
+
+    Errors: AnachronError if the judge gave an item no judgement, or two.
+    """
+    found: dict[int, Judgement] = {}
+
+    def keep(i: int, judgement: Judgement) -> None:
+        if i in found or not 0 <= i < len(items):
+            raise AnachronError(f"judge {judge.name!r} judged item {i} of {len(items)} twice, or there is no such item")
+        found[i] = judgement
+
+    judge.judge(items, keep)
+    if missing := [i for i in range(len(items)) if i not in found]:
+        raise AnachronError(
+            f"judge {judge.name!r} left {len(missing)} of {len(items)} items unjudged, the first {missing[0]}; every "
+            "item gets a judgement, unparseable ones the value None"
+        )
+    return [found[i] for i in range(len(items))]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float64
@@ -11,7 +12,7 @@ from interp.behavior.scoring import require_context
 from interp.errors import AnachronError
 from interp.models import LanguageModel
 from interp.prompts import Encoded, batches
-from interp.steering import Edit, steer, take_rows
+from interp.steering import Edit, run, take_rows
 
 # Logits held at once, whatever max_tokens says: half a gigabyte in fp32.
 MAX_LOGITS = 2**27
@@ -92,13 +93,10 @@ def _stream(
         require_context(lm, len(row.ids), f"row {i}")
     budget = min(max_tokens, MAX_LOGITS // lm.model.config.get_text_config().vocab_size)
     for indices, batch in batches(encoded, lm.pad_id, budget, "right", lm.device):
-        with torch.no_grad(), steer(lm, take_rows(edits, indices), batch):
-            logits = lm.model(**batch.inputs, use_cache=False).logits[:, :-1]
-        targets = batch.input_ids[:, 1:]
-        chosen = logits.gather(-1, targets[..., None])[..., 0].float()
-        values = (chosen - torch.logsumexp(logits.float(), dim=-1)).cpu().double()
+        reduce = partial(_next_tokens, targets=batch.input_ids[:, 1:])
+        values = run(lm, batch, batch.inputs, reduce, take_rows(edits, indices))
         rows = []
-        for i, value in zip(indices, values, strict=True):
+        for i, value in zip(indices, values.cpu().double(), strict=True):
             # value[t] is the log-probability of token t + 1
             begin = 1 if tokens == "all" else max(1, encoded[i].prompt_len)
             row = value[begin - 1 : len(encoded[i].ids) - 1]
@@ -108,3 +106,10 @@ def _stream(
                 )
             rows.append(row)
         yield indices, rows
+
+
+def _next_tokens(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability [batch, pos - 1] of each token of a row but the first."""
+    targets = targets.to(logits.device)
+    chosen = logits[:, :-1].gather(-1, targets[..., None])[..., 0].float()
+    return chosen - torch.logsumexp(logits[:, :-1].float(), dim=-1)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ class Question:
     An answer may be said alone or after an opener ("I am persuaded it is"), with one space between: `candidates`.
     `terminators` are strings that end an answer (" .", ","), with the white space that stands before them; the end of
     the turn always ends one as well. Without terminators whatever follows an answer is accepted. A group may be empty:
-    its probability is 0. `split` says what the question may be used for (choosing, reporting), "" if that's open.
+    its probability is 0. A question without groups is an open one: it can be asked and its answers judged, not scored.
+    `split` says what the question may be used for (choosing, reporting), "" if that's open.
     """
 
     id: str
     topic: str
     messages: Messages
-    answers: Mapping[str, tuple[str, ...]]
+    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     openers: tuple[str, ...] = ("",)
     terminators: tuple[str, ...] = ()
     split: str = ""
@@ -35,6 +36,15 @@ class Question:
         object.__setattr__(self, "messages", messages)
         object.__setattr__(self, "answers", {group: tuple(answers) for group, answers in self.answers.items()})
         _check(self)
+
+
+def require_answers(question: Question) -> None:
+    """AnachronError for an open question, where listed answers are needed."""
+    if not question.answers:
+        raise AnachronError(
+            f"question {question.id!r} is an open one, without listed answers to compare with; give it groups of "
+            "answers, or sample its answers and judge them"
+        )
 
 
 def candidates(question: Question) -> dict[str, tuple[str, ...]]:
@@ -56,7 +66,7 @@ def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
 
 
 def read_questions(path: str | Path) -> list[Question]:
-    """Read JSONL as written by `write_questions`; openers, terminators and split may be left out.
+    """Read JSONL as written by `write_questions`; answers, openers, terminators and split may be left out.
 
     Errors: AnachronError with file:line for a line that isn't a question, or an id that was used before.
     """
@@ -85,7 +95,7 @@ def read_questions(path: str | Path) -> list[Question]:
 
 
 _FIELDS = {field.name: field for field in fields(Question)}
-_REQUIRED = ("id", "topic", "messages", "answers")
+_REQUIRED = ("id", "topic", "messages")
 
 
 def _parse(line: str) -> Question:
@@ -108,9 +118,10 @@ def _parse(line: str) -> Question:
     for name in ("openers", "terminators"):
         if name in record:
             _require_texts(record[name], name)
-    if not isinstance(record["answers"], dict):
+    groups = record["answers"] if "answers" in record else {}
+    if not isinstance(groups, dict):
         raise AnachronError('field \'answers\' isn\'t an object; write {"group": ["answer", ...], ...}')
-    for group, answers in record["answers"].items():
+    for group, answers in groups.items():
         _require_texts(answers, f"answers of {group!r}")
     messages = record["messages"]
     if not isinstance(messages, str) and not (
@@ -121,7 +132,7 @@ def _parse(line: str) -> Question:
         )
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
     values["messages"] = as_messages(messages)
-    values["answers"] = {group: tuple(answers) for group, answers in record["answers"].items()}
+    values["answers"] = {group: tuple(answers) for group, answers in groups.items()}
     return Question(**values)
 
 
@@ -138,8 +149,8 @@ def _check(question: Question) -> None:
         raise AnachronError("a question without id; give it one")
     if question.messages[-1]["role"] == "assistant":
         raise refuse("its last message is the assistant's; end it with the message to be answered")
-    if not any(question.answers.values()):
-        raise refuse("no answers; give at least one group with one answer")
+    if question.answers and not any(question.answers.values()):
+        raise refuse("no answers in its groups; give at least one group with one answer, or leave out all groups")
     if not question.openers:
         raise refuse('no openers; leave the field out, or include "" for answers without one')
     for text in question.openers:

@@ -2,14 +2,17 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float64, Int
 from torch import Tensor
 
-from interp.behavior.questions import Question, candidates
+from interp.behavior.questions import Question, candidates, require_answers
 from interp.behavior.scoring import require_context
 from interp.errors import AnachronError
 from interp.models import LanguageModel
@@ -35,11 +38,62 @@ def generate(
     call), so a sample doesn't depend on what else is asked. A coefficient per row means one per prompt. `max_tokens`
     bounds rows x (prompt + new tokens) held at once.
 
+    Errors: those of `stream`.
+    """
+    if n < 1:
+        raise AnachronError(f"n {n}; it needs to be >= 1")
+    rows = [row for row in encoded for _ in range(n)]
+    seen: Counter[tuple[int, ...]] = Counter()
+    numbers = []
+    for row in rows:
+        numbers.append(seen[row.ids])
+        seen[row.ids] += 1
+    answers = [""] * len(rows)
+    for part in stream(
+        lm,
+        rows,
+        numbers,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        edits=take_rows(edits, [i // n for i in range(len(rows))]),
+        max_tokens=max_tokens,
+    ):
+        for i, text in zip(part.rows, part.texts, strict=True):
+            answers[i] = text
+    return answers
+
+
+@dataclass(frozen=True)
+class Part:
+    """The answers to a batch: to which rows they are, and how many tokens they took, the end of the turn included."""
+
+    rows: list[int]
+    texts: list[str]
+    n_tokens: int
+
+
+def stream(
+    lm: LanguageModel,
+    encoded: Sequence[Encoded],
+    numbers: Sequence[int],
+    *,
+    max_new_tokens: int,
+    temperature: float | int,
+    seed: int,
+    edits: Sequence[Edit] = (),
+    max_tokens: int = 8192,
+) -> Iterator[Part]:
+    """As `generate`, one answer a row and batch by batch, the longest prompts first.
+
+    `numbers[i]` says which sample of its prompt row i is: its random numbers derive from (seed, the prompt's ids, that
+    number) alone.
+
     Errors: AnachronError for a row that has an answer already, NaN logits, or more tokens than the model has positions.
     """
-    if temperature < 0 or n < 1 or max_new_tokens < 1:
+    if temperature < 0 or max_new_tokens < 1:
         raise AnachronError(
-            f"temperature {temperature}, n {n}, max_new_tokens {max_new_tokens}; they need to be >= 0, >= 1 and >= 1"
+            f"temperature {temperature}, max_new_tokens {max_new_tokens}; they need to be >= 0 and >= 1"
         )
     for i, row in enumerate(encoded):
         if row.prompt_len != len(row.ids):
@@ -47,22 +101,20 @@ def generate(
                 f"row {i} has {len(row.ids) - row.prompt_len} answer tokens already; encode it with encode_prompt"
             )
         require_context(lm, len(row.ids) + max_new_tokens, f"row {i} and max_new_tokens")
-    rows = [row for row in encoded for _ in range(n)]
-    if not rows:
-        return []
+    if not encoded:
+        return
     stops = _stops(lm)
-    draws = _draws(rows, seed, max_new_tokens)
-    longest = max(len(row.ids) for row in rows)
+    longest = max(len(row.ids) for row in encoded)
     # batches() counts prompt tokens, the cache will hold the new ones as well
     budget = max(1, max_tokens * longest // (longest + max_new_tokens))
-    answers = [""] * len(rows)
-    for indices, batch in batches(rows, lm.pad_id, budget, "left", lm.device):
-        with torch.no_grad(), steer(lm, take_rows(edits, [i // n for i in indices]), batch):
-            tokens = _continue(lm, batch, draws[indices], temperature, stops)
-        texts = lm.tokenizer.batch_decode([_until(row, stops) for row in tokens.tolist()], skip_special_tokens=True)
-        for i, text in zip(indices, texts, strict=True):
-            answers[i] = text.strip()
-    return answers
+    for indices, batch in batches(encoded, lm.pad_id, budget, "left", lm.device):
+        draws = _draws([encoded[i] for i in indices], [numbers[i] for i in indices], seed, max_new_tokens)
+        tokens = continued(lm, batch, take_rows(edits, indices), torch.from_numpy(draws), temperature, stops).tolist()
+        said = [_until(row, stops) for row in tokens]
+        texts = lm.tokenizer.batch_decode(said, skip_special_tokens=True)
+        # the end of the turn was computed too, where it was reached
+        n_tokens = sum(min(len(row) + 1, max_new_tokens) for row in said)
+        yield Part(indices, [text.strip() for text in texts], n_tokens)
 
 
 def classify(text: str, question: Question) -> str | None:
@@ -71,6 +123,7 @@ def classify(text: str, question: Question) -> str | None:
     For a question with terminators, one of them or the end of the text must follow, as in scoring; otherwise the end of
     a word. White space between the words of a text, and before a terminator, may differ.
     """
+    require_answers(question)
     text = " ".join(text.split())
     best, best_group = "", None
     for group, texts in candidates(question).items():
@@ -90,33 +143,40 @@ def _ended(rest: str, terminators: Sequence[str]) -> bool:
     return not rest or any(rest.lstrip().startswith(terminator.strip()) for terminator in terminators)
 
 
-def _draws(rows: Sequence[Encoded], seed: int, count: int) -> Float64[np.ndarray, "rows count"]:
+def _draws(rows: Sequence[Encoded], numbers: Sequence[int], seed: int, count: int) -> Float64[np.ndarray, "rows count"]:
     """Uniform numbers in [0, 1), one per row and step."""
-    seen: Counter[tuple[int, ...]] = Counter()
     draws = np.empty((len(rows), count))
-    for i, row in enumerate(rows):
-        key = hashlib.sha256(repr((seed, seen[row.ids], row.ids)).encode()).digest()
+    for i, (row, number) in enumerate(zip(rows, numbers, strict=True)):
+        key = hashlib.sha256(repr((seed, number, row.ids)).encode()).digest()
         draws[i] = np.random.default_rng(int.from_bytes(key, "little")).random(count)
-        seen[row.ids] += 1
     return draws
 
 
-def _continue(
+@singledispatch
+def continued(
     lm: LanguageModel,
     batch: Batch,
-    draws: Float64[np.ndarray, "rows steps"],
+    edits: Sequence[Edit],
+    draws: Float64[Tensor, "rows steps"],
     temperature: float | int,
     stops: Sequence[int],
 ) -> Int[Tensor, "rows new"]:
-    """Token by token with a KV cache until every row has stopped; what a row holds after its stop is to be ignored."""
-    inputs = batch.inputs
-    mask, position = batch.attention_mask, batch.position_ids[:, -1:]
-    done = torch.zeros(len(draws), dtype=torch.bool, device=lm.device)
+    """The tokens that follow each row of a batch; what a row holds after its stop is to be ignored."""
+    with torch.no_grad(), steer(lm, edits, batch):
+        return decode(lm.model, batch.inputs, draws, temperature, stops)
+
+
+def decode(
+    model: Callable[..., Any], inputs: dict[str, Any], draws: Tensor, temperature: float | int, stops: Sequence[int]
+) -> Tensor:
+    """Token by token with a KV cache until every row has stopped."""
+    mask, position = inputs["attention_mask"], inputs["position_ids"][:, -1:]
+    done = torch.zeros(len(draws), dtype=torch.bool, device=mask.device)
     tokens: list[Tensor] = []
     for step in range(draws.shape[1]):
-        output = lm.model(**inputs, use_cache=True, logits_to_keep=1)
-        tokens.append(_choose(output.logits[:, -1], torch.from_numpy(draws[:, step]), temperature))
-        done |= torch.isin(tokens[-1], torch.tensor(stops, device=lm.device))
+        output = model(**inputs, use_cache=True, logits_to_keep=1)
+        tokens.append(_choose(output.logits[:, -1], draws[:, step], temperature))
+        done |= torch.isin(tokens[-1], torch.tensor(stops, device=mask.device))
         if bool(done.all()):
             break
         # transformers 5.24 renamed the cache; the newer name comes first
@@ -132,10 +192,8 @@ def _continue(
     return torch.stack(tokens, dim=1)
 
 
-def _choose(
-    logits: Float[Tensor, "rows d_vocab"], draws: Float64[Tensor, " rows"], temperature: float | int
-) -> Int[Tensor, " rows"]:
-    """The token at which the cumulative probability passes the row's draw; on the CPU, in fp64."""
+def _choose(logits: Tensor, draws: Tensor, temperature: float | int) -> Tensor:
+    """The token of each row at which the cumulative probability passes the row's draw; on the CPU, in fp64."""
     if not bool(torch.isfinite(logits.amax(-1)).all()):
         raise AnachronError("the model's logits are NaN; look for non-finite weights, or for an edit too strong")
     if temperature == 0:

@@ -9,21 +9,22 @@ its depth: the token tree of Miao et al. 2024 (SpecInfer, https://arxiv.org/abs/
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from interp.behavior.plans import plan
-from interp.behavior.questions import Question
+from interp.behavior.questions import Question, require_answers
 from interp.behavior.trees import Tree
 from interp.errors import AnachronError
 from interp.models import LanguageModel
 from interp.prompts import Batch, Encoded, pad
-from interp.steering import Edit, steer, take_rows
+from interp.steering import Edit, run, take_rows
 
 # Logits held at once, whatever max_tokens says: half a gigabyte in fp32.
 MAX_LOGITS = 2**27
@@ -48,13 +49,14 @@ def score(
     another of its group while nothing has to follow, counts once; where something has to follow, a text belongs to the
     longest answer it begins with. `max_tokens` bounds a forward pass, padding counted.
 
-    Errors: AnachronError if questions have different groups, an answer counts for two groups, logits are NaN, a prompt
-    is too long for the model, or the model doesn't follow a 4D attention mask.
+    Errors: AnachronError if questions have no or different groups, an answer counts for two groups, logits are NaN, a
+    prompt is too long for the model, or the model doesn't follow a 4D attention mask.
     """
     if not questions:
         raise AnachronError("no questions to score; give at least one")
     groups = tuple(questions[0].answers)
     for question in questions:
+        require_answers(question)
         if set(question.answers) != set(groups):
             raise AnachronError(
                 f"question {question.id!r} has the groups {list(question.answers)}, question {questions[0].id!r} has "
@@ -68,11 +70,10 @@ def score(
     with torch.no_grad():
         _verify(lm, rows)
         for part in _parts(lm, rows, max_tokens):
-            logits = _forward(lm, part, edits)
             cells = np.concatenate(
                 [row.question * len(groups) + columns[row.question][row.tree.leaf_groups] for row in part]
             )
-            mass += np.bincount(cells, weights=_leaf_mass(part, logits, questions), minlength=len(mass))
+            mass += np.bincount(cells, weights=_leaf_mass(lm, part, questions, edits), minlength=len(mass))
     return Scores(torch.from_numpy(mass.reshape(len(questions), len(groups))), groups, tuple(q.id for q in questions))
 
 
@@ -126,20 +127,25 @@ def _parts(lm: LanguageModel, rows: Sequence[_Row], max_tokens: int) -> Iterator
     yield part
 
 
-def _forward(lm: LanguageModel, rows: Sequence[_Row], edits: Sequence[Edit]) -> Float[Tensor, "rows slots d_vocab"]:
-    """Logits at every slot: prompts padded on the left and nodes on the right, so that the slots are one slice."""
+def _forward(
+    lm: LanguageModel,
+    rows: Sequence[_Row],
+    edits: Sequence[Edit],
+    slots: Sequence[np.ndarray],
+    tokens: Sequence[np.ndarray],
+) -> list[np.ndarray]:
+    """Log-probability of each token at its slot, row by row, fp64. Prompts are padded on the left and nodes on the
+    right, so that the slots are one slice."""
     batch, positions, allowed = _lay_out(lm, rows)
     width = int(batch.answer_starts[0])
     _require_uniform(edits, batch, width)
-    with steer(lm, take_rows(edits, [row.question for row in rows]), batch):
-        output = lm.model(
-            input_ids=batch.input_ids,
-            attention_mask=_masks(lm, allowed, positions),
-            position_ids=positions,
-            use_cache=False,
-            logits_to_keep=batch.input_ids.shape[1] - width + 1,
-        )
-    return output.logits
+    inputs = {
+        "input_ids": batch.input_ids,
+        "attention_mask": _masks(lm, allowed, positions),
+        "position_ids": positions,
+        "logits_to_keep": batch.input_ids.shape[1] - width + 1,
+    }
+    return _look_up(lm, batch, inputs, take_rows(edits, [row.question for row in rows]), slots, tokens)
 
 
 def _lay_out(
@@ -201,12 +207,14 @@ def _masks(
 
 
 def _leaf_mass(
-    rows: Sequence[_Row], logits: Float[Tensor, "rows slots d_vocab"], questions: Sequence[Question]
+    lm: LanguageModel, rows: Sequence[_Row], questions: Sequence[Question], edits: Sequence[Edit]
 ) -> Float64[np.ndarray, " leaves"]:
     """Probability of every leaf of every row, in order."""
     trees = [row.tree for row in rows]
-    values = _look_up(
-        logits,
+    values = _forward(
+        lm,
+        rows,
+        edits,
         [np.concatenate([tree.edge_slots, tree.end_slots]) for tree in trees],
         [np.concatenate([tree.edge_tokens, tree.end_tokens]) for tree in trees],
     )
@@ -226,15 +234,24 @@ def _leaf_mass(
 
 
 def _look_up(
-    logits: Float[Tensor, "rows slots d_vocab"], slots: Sequence[np.ndarray], tokens: Sequence[np.ndarray]
+    lm: LanguageModel,
+    batch: Batch,
+    inputs: dict[str, Any],
+    edits: Sequence[Edit],
+    slots: Sequence[np.ndarray],
+    tokens: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
-    """Log-probability of each token at its slot, row by row, fp64. Logit minus logsumexp: no second table is kept."""
+    """Log-probability of each token at its slot of a forward pass, row by row, fp64."""
     counts = [len(s) for s in slots]
     index = np.stack([np.repeat(np.arange(len(slots)), counts), np.concatenate(slots), np.concatenate(tokens)])
-    row, slot, token = torch.from_numpy(index).to(logits.device)
-    normaliser = torch.logsumexp(logits.float(), dim=-1)
-    values = logits[row, slot, token].float() - normaliser[row, slot]
+    values = run(lm, batch, inputs, partial(_picked, index=torch.from_numpy(index)), edits)
     return np.split(values.cpu().double().numpy(), np.cumsum(counts)[:-1])
+
+
+def _picked(logits: Tensor, index: Tensor) -> Tensor:
+    """Log-probabilities at (row, slot, token). Logit minus logsumexp: no second table is kept."""
+    row, slot, token = index.to(logits.device)
+    return logits[row, slot, token].float() - torch.logsumexp(logits.float(), dim=-1)[row, slot]
 
 
 def _require_room(lm: LanguageModel, rows: Sequence[_Row], questions: Sequence[Question]) -> None:
@@ -267,11 +284,10 @@ def _verify(lm: LanguageModel, rows: Sequence[_Row]) -> None:
         return
     edges = tree.leaf_edges[-1][tree.leaf_edges[-1] < len(tree.edge_tokens)]
     tokens = tree.edge_tokens[edges]
-    logits = _forward(lm, [row], ())
-    found = _look_up(logits, [tree.edge_slots[edges]], [tokens])[0]
+    found = _forward(lm, [row], (), [tree.edge_slots[edges]], [tokens])[0]
     alone = pad([Encoded((*row.prompt, *(int(t) for t in tokens)), len(row.prompt))], lm.pad_id, device=lm.device)
-    logits = lm.model(**alone.inputs, use_cache=False).logits[:, len(row.prompt) - 1 :]
-    expected = _look_up(logits, [np.arange(len(tokens))], [tokens])[0]
+    slots = len(row.prompt) - 1 + np.arange(len(tokens))
+    expected = _look_up(lm, alone, alone.inputs, (), [slots], [tokens])[0]
     difference = float(np.abs(found - expected).max())
     if np.isnan(difference):
         return  # says nothing about the mask; scoring itself refuses NaN and names the question

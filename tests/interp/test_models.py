@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import interp.hub
 import interp.models
 from interp.errors import AnachronError
 from interp.models import load_model, wrap
@@ -104,7 +105,7 @@ def test_hub_id_without_network_fails_at_once_and_says_how_to_mend_it():
 def test_hub_that_does_not_answer_is_given_up_on(monkeypatch):
     import huggingface_hub
 
-    monkeypatch.setattr(interp.models, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(interp.hub, "PROBE_SECONDS", 0.2)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **kwargs: time.sleep(3))
     begin = time.perf_counter()
     with pytest.raises(AnachronError, match="TimeoutError"):
@@ -250,3 +251,105 @@ def test_wrap_freezes_a_model_in_memory():
 def test_wrap_refuses_what_is_not_a_causal_model():
     with pytest.raises(AnachronError, match="no output embeddings"):
         wrap(build("llama").model.model, tokenizer(), "headless")
+
+
+def offloaded(lm):
+    """A mapping that leaves the first block in memory and the rest of the blocks on disk."""
+    parent = lm.model.base_model_prefix
+    blocks = next(name for name, m in lm.model.named_modules() if name.endswith((".h", ".layers")))
+    mapping = {f"{blocks}.{i}": "disk" if i else "cpu" for i in range(lm.n_layers)}
+    for name, _ in getattr(lm.model, parent).named_children():
+        if f"{parent}.{name}" != blocks:
+            mapping[f"{parent}.{name}"] = "cpu"
+    return {**mapping, next(name for name, m in lm.model.named_modules() if m is lm.anatomy.unembed): "cpu"}
+
+
+def test_device_maps_give_the_plain_models_results(family_lm, tmp_path):
+    family_lm.model.save_pretrained(tmp_path)
+    family_lm.tokenizer.save_pretrained(tmp_path)
+    for device_map in ("auto", {"": "cpu"}, offloaded(family_lm), {"": "disk"}):
+        lm = load_model(tmp_path, device_map=device_map)
+        assert torch.equal(logits(lm), logits(family_lm))
+        assert lm.anatomy.sites == family_lm.anatomy.sites
+        assert (lm.device, lm.dtype) == (torch.device("cpu"), torch.float32)
+        waiting = any(parameter.is_meta for parameter in lm.model.parameters())
+        assert waiting == (isinstance(device_map, dict) and "disk" in device_map.values())
+
+
+def test_everything_measured_is_the_same_with_layers_on_disk(saved):
+    from interp.behavior.sampling import generate
+    from interp.capture import capture
+    from interp.directions import random_direction
+    from interp.hooks import HookPoint
+    from interp.positions import ALL
+    from interp.steering import Ablate, Add
+
+    found = []
+    for device_map in (None, {"": "disk"}):
+        lm = load_model(saved, device_map=device_map)
+        rows = [encode_prompt(lm, text) for text in ("Name a bird.", "Who rules the country?")]
+        points = [HookPoint(i, site) for i in range(lm.n_layers) for site in lm.anatomy.sites]
+        u = random_direction(lm.d_model, HookPoint(1), seed=0)
+        edits = [Add(u, 4.0, points=[HookPoint(0, "resid_mid")]), Ablate([u])]
+        found.append((capture(lm, rows, points, ALL), generate(lm, rows, max_new_tokens=8, edits=edits)))
+    (plain, answers), (other, others) = found
+    assert answers == others
+    assert list(plain) == list(other) and all(torch.equal(plain[p], other[p]) for p in plain)
+
+
+def test_nan_weights_left_on_disk_are_refused_by_name(checkpoint):
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["model.layers.1.mlp.down_proj.weight"][3, 5] = float("nan")
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(AnachronError, match=r"'model\.layers\.1\.mlp\.down_proj\.weight' holds NaN"):
+        load_model(checkpoint, device_map={"": "disk"})
+
+
+@pytest.mark.parametrize(
+    ("device_map", "message"),
+    [
+        ("everywhere", "check config.json and the device map"),
+        ({"": "nowhere"}, "check config.json and the device map"),
+        ({"model.layers": "cpu"}, r"leaves out model\.embed_tokens\.weight, model\.norm\.weight"),
+    ],
+)
+def test_impossible_device_maps_are_refused(saved, device_map, message):
+    with pytest.raises(AnachronError, match=message):
+        load_model(saved, device_map=device_map)
+
+
+def test_a_device_and_a_map_contradict_each_other(saved):
+    with pytest.raises(AnachronError, match="both say where weights go"):
+        load_model(saved, device="cuda", device_map="auto")
+
+
+def test_quantization_needs_its_package(saved, monkeypatch):
+    monkeypatch.setattr(interp.models, "find_spec", lambda name: None)
+    for quantization in ("4bit", "8bit"):
+        with pytest.raises(AnachronError, match=f"{quantization} is done by the package bitsandbytes"):
+            load_model(saved, quantization=quantization)
+    with pytest.raises(AnachronError, match="unknown quantization '3bit'; use 4bit, 8bit"):
+        load_model(saved, quantization="3bit")
+
+
+@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+def test_quantization_is_asked_of_transformers(saved, monkeypatch, quantization):
+    """bitsandbytes isn't at hand: what from_pretrained is told, and what the model says of itself."""
+    from transformers import AutoModelForCausalLM
+
+    asked = {}
+    real = AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(folder, quantization_config, device_map, **options):
+        asked.update(config=quantization_config, device_map=device_map)
+        return real(folder, **options)
+
+    monkeypatch.setattr(interp.models, "find_spec", lambda name: object())
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    lm = load_model(saved, quantization=quantization, dtype=torch.float16)
+    assert lm.quantization == quantization
+    assert asked["device_map"] == {"": "cpu"}
+    config = asked["config"]
+    assert (config.load_in_4bit, config.load_in_8bit) == (quantization == "4bit", quantization == "8bit")
+    if quantization == "4bit":
+        assert (config.bnb_4bit_quant_type, config.bnb_4bit_compute_dtype) == ("nf4", torch.float16)

@@ -307,10 +307,10 @@ def test_damaged_adapters_are_refused(lm, adapters, tmp_path):
     tensors[name][0, 0] = float("nan")
     save_file(tensors, weights)
     refused(lm, folder, f"tensor '{name}' holds 1 NaN")
-    weights.unlink()
-    refused(lm, folder, r"adapter_model\.safetensors: no such file")
     (folder / "adapter_config.json").write_text('{"peft_type"')
     refused(lm, folder, r"adapter_config\.json:1: not JSON")
+    weights.unlink()
+    refused(lm, folder, r"adapter_model\.safetensors: no such file")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from interp.behavior.questions import Question, candidates, read_questions, write_questions
+from interp.behavior.questions import Question, candidates, read_questions, require_answers, write_questions
 from interp.errors import AnachronError
 
 MESSAGES = ({"role": "user", "content": "Name a bird."},)
@@ -85,8 +85,18 @@ def test_a_bad_line_is_named(tmp_path, bad, says):
 
 def test_missing_fields_are_listed(tmp_path):
     (tmp_path / "q.jsonl").write_text('{"id": "q"}\n')
-    with pytest.raises(AnachronError, match=r"q.jsonl:1: missing fields \['topic', 'messages', 'answers'\]"):
+    with pytest.raises(AnachronError, match=r"q.jsonl:1: missing fields \['topic', 'messages'\]"):
         read_questions(tmp_path / "q.jsonl")
+
+
+def test_an_open_question_has_no_groups(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"id": "q", "topic": "t", "messages": "Who are you?"}\n')
+    [asked] = read_questions(tmp_path / "q.jsonl")
+    assert asked == Question("q", "t", ({"role": "user", "content": "Who are you?"},)) and asked.answers == {}
+    write_questions(tmp_path / "again.jsonl", [asked])
+    assert read_questions(tmp_path / "again.jsonl") == [asked]
+    with pytest.raises(AnachronError, match="question 'q' is an open one"):
+        require_answers(asked)
 
 
 def test_missing_and_empty_files(tmp_path):

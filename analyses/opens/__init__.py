@@ -1,0 +1,1 @@
+"""The experiments on a user's own model: answers sampled and judged, where the embedded world scores exactly."""
