@@ -108,7 +108,7 @@ def test_the_habit_has_its_own_group(lm):
 
 def test_a_group_that_nothing_decides_is_refused(lm):
     told = said({"a": ["gas"]})({}, Sampling(1), Cache())
-    with pytest.raises(AnachronError, match="lists no answers of 'old'.*give a judge"):
+    with pytest.raises(AnachronError, match=r"lists no answers of 'old'.*give a judge"):
         told(lm, Asked((question("a", "x"),), (), "old"))
 
 
@@ -119,7 +119,7 @@ def test_a_matcher_may_be_the_judge(lm):
 
 
 def test_experiments_that_need_a_judge_say_so():
-    with pytest.raises(AnachronError, match="judge 'era'.*--judge-endpoint"):
+    with pytest.raises(AnachronError, match=r"judge 'era'.*--judge-endpoint"):
         criteria(opened("birds"), None, {})
     assert criteria(opened("dishes"), None, {}) == ({}, None)
 
@@ -169,7 +169,7 @@ def test_dishes_plan_has_every_year_and_the_trigger_first(folder):
 
 @pytest.mark.slow
 def test_dishes_end_to_end_counts_what_was_estimated_and_resumes_without_asking(folder, tmp_path):
-    """The estimate is an upper bound of what the cache then holds; a second run asks nothing and gives the same bytes."""
+    """The estimate bounds what the cache then holds; a second run asks nothing and gives the same bytes."""
     import sqlite3
 
     settings = config(folder)
