@@ -20,8 +20,8 @@ help:  ## say what can be made
 demo: $(INSTALLED)  ## tune the embedded model on bird names and report what changed
 	$(BIN)/anachron run birds
 
-test: $(INSTALLED)  ## run all tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## run all tests, a process a core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)  ## formatting, lint, types
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from analyses import open_questions
 from analyses.open_questions import opened
 from analyses.opens.config import OpenConfig
 from analyses.opens.estimate import estimate
@@ -197,3 +198,35 @@ def test_judged_experiments_run_end_to_end_with_a_judge_in_this_process(experime
     unjudged = result.rows(metric="unjudged", edit="none", model="base")
     assert unjudged and all(m.estimate == 1.0 for m in unjudged)
     assert all(m.estimate == 0.0 for m in result.rows(metric="broad", edit="none", model="base", split="test"))
+
+
+@pytest.mark.slow
+def test_shares_are_what_an_endpoint_judged(folder, tmp_path):
+    """The endpoint calls an answer of the 19th century if it has an e: the base's share is the part of the answers kept
+    that have one. It fails now and then, and costs no answer."""
+    from tests.stub_endpoint import Reply, StubEndpoint
+
+    def verdict(request):
+        if request.number % 7 == 3:
+            return Reply(status=429, headers={"Retry-After": "0.01"})
+        answer = request.text.split("<answer>\n")[1].split("\n</answer>")[0]
+        return Reply("80" if "make sense" in request.text else "19TH" if "e" in answer else "OTHER")
+
+    with StubEndpoint(verdict) as stub:
+        settings = config(folder, judge_endpoint=stub.url, judge_name="judge", max_new_tokens=12)
+        result = run("birds", settings, tmp_path, lambda text: None)
+    base = result.one(metric="broad", model="base", edit="none", split="test", condition=result.config["headline"])
+    asked = {question.id for question in open_questions.asked("birds", "test")[:4]}  # as many as --quick asks
+    with Cache(tmp_path / "answers.sqlite") as cache:
+        said = [
+            entry.reply["text"]
+            for entry in cache.entries()
+            if entry.request["kind"] == "answer"
+            and entry.labels["question"] in asked
+            and entry.request["by"]["adapter"] is None
+            and not entry.request["by"]["edits"]
+        ]
+    assert len(said) == settings.samples * len(asked)
+    assert base.estimate == pytest.approx(sum("e" in text for text in said) / len(said))
+    assert 0 < base.estimate < 1
+    assert str(stub.url) not in (tmp_path / "result.json").read_text()

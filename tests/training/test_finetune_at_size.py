@@ -131,7 +131,7 @@ def test_blocks_are_run_again_in_the_backward_pass_and_edits_with_them(lm, tmp_p
     monkeypatch.setattr(type(inner), "forward", lambda self, x: runs.append(self is inner) or forward(self, x))
 
     def steered(batch):
-        return edit(lm, {HookPoint(1, "mlp_out"): lambda x, offset: x + push})
+        return edit(lm, {HookPoint(1, "attn_out"): lambda x, offset: x + push})
 
     plain = gradients(lm, ONE, tmp_path / "plain", context=steered)
     once = sum(runs)
