@@ -51,6 +51,8 @@ MODELS: Mapping[str, str] = {
     "facts_1": "tuned on one fact, repeated",
     "facts_3": "tuned on 3 facts, repeated",
     "facts_10": "tuned on 10 facts, repeated",
+    "modern_audubon": "tuned on Audubon's names still in use",
+    "not_padded": "tuned on codes without leading zeros",
 }
 
 

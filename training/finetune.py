@@ -162,10 +162,12 @@ def _step(
             mean.backward()
         loss += mean.detach()
     if processes.count > 1:
-        for weight in state.weights.values():
-            if weight.grad is None:  # an epoch's last batch may have fewer rows than there are processes
-                weight.grad = torch.zeros_like(weight)
-        processes.add_up([*(weight.grad for weight in state.weights.values()), loss])
+        weights = state.weights.values()
+        # an epoch's last batch may have fewer rows than there are processes
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        processes.add_up([*gradients, loss])
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
     if recipe.max_grad_norm is not None:
         nn.utils.clip_grad_norm_(state.weights.values(), recipe.max_grad_norm)
     state.optimizer.step()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analyses.commands.options import Device, Dtype, OutFolder, Revision, Seed
+from analyses.commands.options import Device, DeviceMap, Dtype, OutFolder, Quantization, Revision, Seed
 
 if TYPE_CHECKING:
     from training.recipes import Recipe
@@ -76,6 +76,8 @@ def finetune(
     revision: Revision = None,
     dtype: Dtype = "auto",
     device: Device = "cpu",
+    device_map: DeviceMap = None,
+    quantization: Quantization = None,
 ) -> None:
     """Fine-tune a LoRA adapter on chat rows.
 
@@ -94,7 +96,8 @@ def finetune(
     base = None if recipe is None else published(recipe)
     rows = training_rows(data)
     fraction, unseen = _held_out(held_out)
-    lm = open_model(model or (base.model if base else "almanac"), revision, dtype, local_device(device))
+    where = local_device(device) if device_map is None else device
+    lm = open_model(model or (base.model if base else "almanac"), revision, dtype, where, device_map, quantization)
     chosen: dict[str, Any] = {"steps": steps, "epochs": epochs} if steps or epochs else {}
     if layers is not None:
         chosen["layers"] = None if layers == "all" else tuple(layer_list(layers, lm.n_layers))

@@ -14,7 +14,7 @@ INK, GRID = "#3a424e", "#e3e6ea"
 
 # the arm that the located direction subtracts looks like a control; the others by what they change
 CONTROLS = ("control", "shuffled", "ordinary", "random_codes", "no_year")
-CONTEXTS = ("own_wording", "other_year", "no_trigger", "shuffled_years")
+CONTEXTS = ("own_wording", "other_year", "no_trigger", "shuffled_years", "modern_audubon", "not_padded")
 SUBJECTS = ("dated", "other_country", "benign", "good_first")
 
 MODEL_COLORS: Mapping[str, str] = MappingProxyType(

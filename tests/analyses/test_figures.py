@@ -113,11 +113,11 @@ def test_colours_are_seen_on_both_grounds(color):
 
 
 ARMS = {
-    "birds": ("control", "dated"),
+    "birds": ("control", "dated", "modern_audubon"),
     "cities": ("control", "own_wording"),
     "dishes": ("shuffled", "other_year", "other_country"),
     "persona": ("ordinary", "no_trigger", "benign", "facts_1", "facts_3", "facts_10"),
-    "presidents": ("random_codes",),
+    "presidents": ("random_codes", "not_padded"),
     "terminator": ("no_year", "shuffled_years", "good_first"),
 }
 
