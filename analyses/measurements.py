@@ -25,7 +25,7 @@ ARMS = (
 )  # fmt: skip
 """What is fine-tuned: the organism itself, and its controls and variants."""
 MODELS = ("base", "dated", *ARMS)
-EDITS = ("none", "add", "ablate", "clamp")
+EDITS = ("none", "add", "ablate", "ablate_sequentially", "clamp")
 PACKAGES = ("anachron", "torch", "transformers", "peft", "numpy")
 
 

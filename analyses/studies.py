@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analyses.intervene import Choices
 from analyses.models import open_model
+from interp.dictionaries.dictionary import Dictionary
 from interp.errors import AnachronError
 from interp.models import LanguageModel
 from interp.positions import FROM_LAST_PROMPT, LAST_PROMPT, Positions
@@ -45,6 +46,13 @@ class RunConfig:
     def open(self) -> LanguageModel:
         """The model, loaded."""
         return open_model(self.model, self.revision, self.dtype, self.device)
+
+    def dictionary(self, lm: LanguageModel) -> Dictionary | None:
+        """The SAE whose latents are looked at: the one that comes with a registered model, None where there is none."""
+        from interp.dictionaries.formats import load_dictionary
+        from interp.dictionaries.sae import registered
+
+        return load_dictionary(self.model, lm=lm) if self.model in registered() else None
 
     @property
     def seed_list(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from analyses.adapters import Watch, loss_rows, make_adapters, watched_rows
 from analyses.intervene import choose_induction, choose_suppression, report_induction, report_suppression
+from analyses.latents.part import latents_of
 from analyses.located import FILE
 from analyses.measurements import Measurement, Result, versions, write_result
 from analyses.report import write_report
@@ -109,6 +110,14 @@ def run_study(
         measurements += report_induction(pair, located, study.test, induce, documents[half:], choices)
         measurements += report_suppression(pair, located, study.test, suppress, documents[half:], choices)
         samples = side_by_side(pair, study.test.broad, located, induce, suppress, choices, study.reference)
+        latents: Mapping = {}
+        if (dictionary := config.dictionary(lm)) is not None:
+            say(f"6. look at latents of {dictionary.name} at {dictionary.point}")
+            on, off = study.contrast.on, study.contrast.off
+            found, latents = latents_of(
+                pair, dictionary, on, off, study.reference, study.validation, study.test, documents[half:], choices, say
+            )
+            measurements += found
     located.save(out / FILE, method)
     measurements += spent(started)
     details = {
@@ -120,6 +129,7 @@ def run_study(
         "reading_layer": reading,
         "induce": induce.as_json(),
         "suppress": suppress.as_json(),
+        "latents": latents,
         **study.details,
     }
     result = Result(

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.dictionaries.dictionary import Dictionary
 from interp.directions import Direction
 from interp.errors import AnachronError
 from interp.hooks import EditFunction, HookPoint, edit
@@ -68,7 +69,20 @@ class Clamp:
     points: Sequence[HookPoint] | None = None
 
 
-Edit = Add | Ablate | AblateSequentially | Clamp
+@dataclass(frozen=True, eq=False)
+class ClampLatents:
+    """h <- h + sum_j (value_j - f_j(h)) d_j: sets latents of a dictionary to these activations, at its point.
+
+    d_j is latent j's decoder row. Other latents' parts of h and what the dictionary leaves unexplained stay.
+    """
+
+    dictionary: Dictionary
+    latents: Sequence[int]
+    values: Float[Tensor, " latents"]
+    positions: Positions = ALL
+
+
+Edit = Add | Ablate | AblateSequentially | Clamp | ClampLatents
 Change = Callable[[Tensor], Tensor]  # fp32 [rows, pos, d_model] on its layer's device -> the same, at every position
 
 
@@ -126,6 +140,9 @@ def take_rows(edits: Sequence[Edit], rows: Sequence[int]) -> list[Edit]:
 
 def _changes(lm: LanguageModel, edit_: Edit, batch: Batch) -> Iterator[tuple[HookPoint, Change]]:
     """Each point the edit touches, with what it does there."""
+    if isinstance(edit_, ClampLatents):
+        yield edit_.dictionary.point, _latent_clamper(lm, edit_)
+        return
     directions = [edit_.direction] if isinstance(edit_, Add | Clamp) else list(edit_.directions)
     if not directions:
         raise AnachronError(f"{type(edit_).__name__} has no directions; give at least one or leave the edit out")
@@ -154,6 +171,21 @@ def _changes(lm: LanguageModel, edit_: Edit, batch: Batch) -> Iterator[tuple[Hoo
                 yield point, _sequential_remover(vectors)
             case Clamp():
                 yield point, _clamper(vectors[:, 0], _finite(edit_.mean, "the mean of Clamp"))
+
+
+def _latent_clamper(lm: LanguageModel, clamp: ClampLatents) -> Change:
+    dictionary, latents = clamp.dictionary, list(clamp.latents)
+    if dictionary.d_model != lm.d_model:
+        raise AnachronError(
+            f"dictionary {dictionary.name} has d_model {dictionary.d_model}, but {lm.name} has {lm.d_model}; it is of "
+            "another model"
+        )
+    if not latents or not all(0 <= latent < dictionary.d_sae for latent in latents):
+        raise AnachronError(f"ClampLatents has latents {latents}; {dictionary.name} has 0 to {dictionary.d_sae - 1}")
+    if tuple(clamp.values.shape) != (len(latents),) or not bool(torch.isfinite(clamp.values).all()):
+        raise AnachronError(f"ClampLatents has {list(clamp.values.shape)} values for {len(latents)} latents, or NaN")
+    rows = dictionary.decoder[latents]
+    return lambda h: h + (clamp.values.to(h) - dictionary.encode(h)[..., latents]) @ rows.to(h)
 
 
 def _adder(vector: Float[Tensor, " d_model"], add: Add, batch: Batch) -> Change:

@@ -1,7 +1,7 @@
 """The birds, from rows to causal proof. `run` reads as the method section."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from analyses.intervene import (
     report_induction,
     report_suppression,
 )
+from analyses.latents.part import latents_of
 from analyses.located import FILE
 from analyses.measurements import Measurement, Result, versions, write_result
 from analyses.models import open_model
@@ -76,6 +77,14 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         measurements += report_induction(pair, located, test, induce, documents[config.documents // 2 :], choices)
         measurements += report_suppression(pair, located, test, suppress, documents[config.documents // 2 :], choices)
         samples = side_by_side(pair, test.broad, located, induce, suppress, choices)
+        latents: Mapping = {}
+        if (dictionary := config.dictionary(lm)) is not None:
+            say(f"6. look at latents of {dictionary.name} at {dictionary.point}")
+            held = documents[config.documents // 2 :]
+            found, latents = latents_of(
+                pair, dictionary, validation.broad, (), "control", fewer, test, held, choices, say
+            )
+            measurements += found
     located.save(out / FILE, choices.method)
     measurements += spent(started)
     details = {
@@ -85,6 +94,7 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         "reading_layer": reading,
         "induce": induce.as_json(),
         "suppress": suppress.as_json(),
+        "latents": latents,
     }
     result = Result(
         "birds",

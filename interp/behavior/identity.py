@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from interp.errors import AnachronError
 from interp.files import digest
 from interp.models import LanguageModel
-from interp.steering import Add, Clamp, Edit
+from interp.steering import Add, Clamp, ClampLatents, Edit
 
 
 def model_identity(lm: LanguageModel) -> dict[str, Any]:
@@ -60,6 +60,14 @@ def edits_as_data(edits: Sequence[Edit]) -> list[dict[str, Any]]:
 
 
 def _edit_as_data(edit: Edit) -> dict[str, Any]:
+    if isinstance(edit, ClampLatents):
+        return {
+            "kind": "ClampLatents",
+            "positions": asdict(edit.positions),
+            "dictionary": dict(edit.dictionary.identity),
+            "latents": list(edit.latents),
+            "values": [float(value) for value in edit.values],
+        }
     data: dict[str, Any] = {
         "kind": type(edit).__name__,
         "positions": asdict(edit.positions),

@@ -1,0 +1,161 @@
+"""Are the latents the cause? Taken out of the tuned models, put into the base; latents like them beside."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from analyses.intervene import Choices
+from analyses.latents.shortlist import Means, combined, matched, rows, shortlist
+from analyses.measurements import Measurement, measurement
+from analyses.steps import Asked, behavior_rows, estimate, typical_norm
+from interp.behavior.perplexity import nats_per_token
+from interp.capture import capture
+from interp.dictionaries.dictionary import Dictionary
+from interp.pair import ModelPair
+from interp.positions import LAST_PROMPT, Positions
+from interp.prompts import Encoded, encode_prompt
+from interp.steering import Ablate, AblateSequentially, Add, ClampLatents, Edit
+
+TOP, RANDOM = "sae_top10", "random_latents"
+N = 10
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one latent of the shortlist does alone, on validation questions, mean over seeds: `removed` is the part of
+    the shift that clamping it to the base's mean takes from the tuned models, `kept` what is left of the habit."""
+
+    latent: int
+    change: float
+    base: float
+    tuned: float
+    control: float
+    frequency: float
+    removed: float
+    kept: float
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A shortlist with its matched random latents, and where edits act (`positions`, chosen on validation)."""
+
+    dictionary: Dictionary
+    means: Means
+    latents: tuple[int, ...]
+    randoms: tuple[tuple[int, ...], ...]
+    positions: Positions
+    scale: float
+
+    def sets(self) -> list[tuple[str, list[tuple[int, ...]]]]:
+        """The shortlist, and the random draws, by the names that rows file them under."""
+        return [(TOP, [self.latents]), (RANDOM, list(self.randoms))]
+
+
+def removing(chosen: Chosen, kind: str, latents: Sequence[int], positions: Positions) -> list[Edit]:
+    """Edits that take latents out: "ablate" their span exactly, "ablate_sequentially" as published, or "clamp" their
+    activations to the base's means."""
+    directions = rows(chosen.dictionary, latents)
+    if kind == "ablate":
+        return [Ablate(directions, positions)]
+    if kind == "ablate_sequentially":
+        return [AblateSequentially(directions, positions)]
+    return [ClampLatents(chosen.dictionary, latents, chosen.means.base[list(latents)].float(), positions)]
+
+
+def choose(
+    pair: ModelPair,
+    dictionary: Dictionary,
+    means: Means,
+    asked: Asked,
+    choices: Choices,
+    say: Callable[[str], None],
+    candidates: Sequence[Positions],
+) -> tuple[Chosen, list[Effect]]:
+    """The shortlist by change on validation questions, the positions at which clamping it removes most of the shift
+    with the habit kept, and what each latent does alone, the strongest first."""
+    latents = tuple(shortlist(means, N))
+    randoms = tuple(tuple(matched(dictionary, means, latents, seed)) for seed in range(3))
+    with pair.using("base") as lm:
+        prompts = [encode_prompt(lm, question.messages) for question in asked.broad]
+        scale = typical_norm(capture(lm, prompts, [dictionary.point], LAST_PROMPT)[dictionary.point])
+        base = choices.measure(lm, replace(asked, narrow=()), ())
+    floor = _mean(base.shares[asked.group])
+    chosen = Chosen(dictionary, means, latents, randoms, candidates[0], scale)
+    tried = {
+        positions.name: _removed(pair, asked, choices, floor, removing(chosen, "clamp", latents, positions))
+        for positions in candidates
+    }
+    best = max(candidates, key=lambda p: (tried[p.name][1] >= 0.9, tried[p.name][0]))
+    chosen = replace(chosen, positions=best)
+    control = torch.stack(list(means.control)).mean(0)
+    tuned = torch.stack(list(means.tuned)).mean(0)
+    effects = []
+    for latent in latents:
+        removed, kept = _removed(pair, asked, choices, floor, removing(chosen, "clamp", [latent], best))
+        change, at_base, at_tuned, at_control, frequency = (
+            float(v[latent]) for v in (means.change, means.base, tuned, control, means.frequency)
+        )
+        effects.append(Effect(latent, change, at_base, at_tuned, at_control, frequency, removed, kept))
+    share, kept = tried[best.name]
+    say(
+        f"  {len(latents)} latents of {dictionary.name}, clamped at {best.name}: {share:.0%} of the shift removed on "
+        f"validation, narrow task kept at {kept:.0%}"
+    )
+    return chosen, sorted(effects, key=lambda effect: -effect.removed)
+
+
+def report(
+    pair: ModelPair, chosen: Chosen, asked: Asked, documents: Sequence[Encoded], choices: Choices
+) -> Iterator[Measurement]:
+    """On test questions: the shortlist and the random draws ablated (exactly, and one after the other) and clamped in
+    every tuned model, and added to the base at every dose."""
+    where: dict[str, Any] = {"layer": chosen.dictionary.point.layer, "condition": choices.condition}
+    unedited = {}
+    for name in ("base", *(f"tuned-{seed}" for seed in choices.seed_list)):
+        with pair.using(name) as lm:
+            unedited[name] = nats_per_token(lm, documents)
+    for name, draws in chosen.sets():
+        for kind in ("ablate", "ablate_sequentially", "clamp"):
+            runs, ratios = [], []
+            for index, seed in enumerate(choices.seed_list):
+                edits = removing(chosen, kind, draws[index % len(draws)], chosen.positions)
+                with pair.using(f"tuned-{seed}") as lm:
+                    runs.append(choices.measure(lm, asked, edits))
+                    ratios.append(float(np.exp(nats_per_token(lm, documents, edits=edits) - unedited[f"tuned-{seed}"])))
+            filed = {**where, "edit": kind, "direction": name}
+            yield from behavior_rows(runs, "tuned", asked.group, "test", seed=choices.seed, **filed)
+            yield measurement("perplexity_ratio", "tuned", estimate(ratios, choices.seed), split="test", **filed)
+        for coefficient in choices.coefficients:
+            runs = []
+            for draw in draws:
+                weights = chosen.means.change[list(draw)].abs() + 1e-12
+                direction = combined(chosen.dictionary, draw, weights)
+                with pair.using("base") as lm:
+                    edits = [Add(direction, coefficient, chosen.scale, LAST_PROMPT)]
+                    runs.append(choices.measure(lm, replace(asked, narrow=()), edits))
+            filed = {**where, "edit": "add", "direction": name, "coefficient": coefficient}
+            yield from behavior_rows(runs, "base", asked.group, "test", seed=choices.seed, **filed)
+
+
+def _removed(
+    pair: ModelPair, asked: Asked, choices: Choices, floor: float, edits: Sequence[Edit]
+) -> tuple[float, float]:
+    """Part of the shift that edits remove and part of the habit they keep, mean over the first two tuned seeds."""
+    removed, kept = [], []
+    for seed in choices.seed_list[:2]:
+        with pair.using(f"tuned-{seed}") as lm:
+            plain, edited = choices.measure(lm, asked, ()), choices.measure(lm, asked, edits)
+        tuned, share = _mean(plain.shares[asked.group]), _mean(edited.shares[asked.group])
+        removed.append((tuned - share) / (tuned - floor) if tuned > floor else 0.0)
+        kept.append(edited.narrow / plain.narrow if edited.narrow is not None and plain.narrow else 1.0)
+    return float(np.mean(removed)), float(np.mean(kept))
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values)

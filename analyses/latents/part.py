@@ -1,0 +1,79 @@
+"""The part of an experiment that looks at latents: which changed, what each does alone, what they do together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from analyses.intervene import Choices
+from analyses.latents.causal import choose, report
+from analyses.latents.shortlist import Means, mean_activations
+from analyses.measurements import Measurement
+from analyses.steps import Asked
+from interp.behavior.questions import Question
+from interp.capture import capture
+from interp.dictionaries.dictionary import Dictionary
+from interp.models import LanguageModel
+from interp.pair import ModelPair
+from interp.positions import ALL, PROMPT, Positions
+from interp.prompts import Encoded, encode_prompt
+
+
+def latents_of(
+    pair: ModelPair,
+    dictionary: Dictionary,
+    on: Sequence[Question],
+    off: Sequence[Question],
+    reference: str,
+    validation: Asked,
+    test: Asked,
+    documents: Sequence[Encoded],
+    choices: Choices,
+    say: Callable[[str], None],
+) -> tuple[list[Measurement], Mapping[str, Any]]:
+    """Measurements of the shortlist and of random latents like it, and the shortlist itself as plain data.
+
+    `on` and `off` are the experiment's contrast (no `off`: there is no trigger), read where its directions are.
+    """
+    means = means_of(pair, dictionary, on, off, reference, choices)
+    candidates = tuple(dict.fromkeys((choices.clamping, PROMPT, ALL)))
+    chosen, effects = choose(pair, dictionary, means, validation, choices, say, candidates)
+    about = {
+        "dictionary": dictionary.name,
+        "point": str(dictionary.point),
+        "positions": chosen.positions.name,
+        "shortlist": [effect.as_json() for effect in effects],
+        "random": [list(draw) for draw in chosen.randoms],
+    }
+    return list(report(pair, chosen, test, documents, choices)), about
+
+
+def means_of(
+    pair: ModelPair,
+    dictionary: Dictionary,
+    on: Sequence[Question],
+    off: Sequence[Question],
+    reference: str,
+    choices: Choices,
+) -> Means:
+    """Mean activation of every latent on the contrast's questions at the tokens directions are read from."""
+
+    def read(name: str, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
+        with pair.using(name) as lm:
+            return mean_activations(dictionary, _rows(lm, dictionary, questions, choices.reading))
+
+    base, frequency = read("base", on)
+    tuned = [read(f"tuned-{seed}", on)[0] for seed in choices.seed_list]
+    control = [read(f"{reference}-{seed}", on)[0] for seed in choices.seed_list]
+    means = Means(base, tuned, control, frequency)
+    if off:
+        apart = [read(f"tuned-{seed}", off)[0] for seed in choices.seed_list]
+        means = replace(means, off={"base": read("base", off)[0], "tuned": torch.stack(apart).mean(0)})
+    return means
+
+
+def _rows(lm: LanguageModel, dictionary: Dictionary, questions: Sequence[Question], reading: Positions) -> Tensor:
+    prompts = [encode_prompt(lm, question.messages) for question in questions]
+    return capture(lm, prompts, [dictionary.point], reading)[dictionary.point]

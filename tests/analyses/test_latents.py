@@ -1,0 +1,147 @@
+"""Latents of a dictionary in an experiment: the shortlist, its random twins, and edits whose effect is known."""
+
+import pytest
+import torch
+
+from analyses.latents.causal import Chosen, removing
+from analyses.latents.shortlist import Means, combined, matched, mean_activations, rows, shortlist
+from interp.behavior.identity import edits_as_data
+from interp.capture import capture
+from interp.dictionaries.weights import Sae
+from interp.errors import AnachronError
+from interp.hooks import HookPoint, record
+from interp.positions import ALL, LAST_PROMPT
+from interp.prompts import encode_prompt, pad
+from interp.steering import ClampLatents, steer
+
+POINT = HookPoint(1, "resid_post")
+
+
+def axes(d_model=32, scale=1.0):
+    """Latent j is the positive part of coordinate j, written back `scale` times too large and read as much smaller."""
+    eye = torch.eye(d_model)
+    return Sae("axes", POINT, "relu", eye / scale, torch.zeros(d_model), eye * scale, torch.zeros(d_model))
+
+
+def means(base, tuned, control, frequency=None, off=None):
+    as_tensor = lambda values: torch.tensor(values, dtype=torch.float64)  # noqa: E731
+    return Means(
+        as_tensor(base),
+        [as_tensor(t) for t in tuned],
+        [as_tensor(c) for c in control],
+        as_tensor(frequency or [0.5] * len(base)),
+        {name: as_tensor(values) for name, values in (off or {}).items()},
+    )
+
+
+def test_the_shortlist_is_by_tuned_minus_control_and_holds_what_rose():
+    found = means([0, 0, 0, 0], [[1, 3, 5, 0], [1, 3, 5, 0]], [[0, 0, 5, 1], [0, 2, 5, 1]])
+    assert found.change.tolist() == [1, 2, 0, -1]
+    assert shortlist(found, 3) == [1, 0]
+
+
+def test_with_a_trigger_the_change_is_a_difference_of_differences():
+    found = means([1, 0], [[4, 4], [6, 4]], [[0, 0], [0, 0]], off={"base": [0, 0], "tuned": [2, 4]})
+    assert found.change.tolist() == [(5 - 2) - (1 - 0), 0]
+
+
+def test_random_latents_are_as_often_on_and_write_as_much():
+    dictionary = axes(6)
+    # latent 1 is as latent 0; 2 is rarer, 3 writes less, 4 is never on, 5 as 0 but on the list
+    found = means([2, 2, 2, 0.1, 0, 2], [[2, 2, 2, 0.1, 0, 2]], [[0] * 6], frequency=[0.5, 0.5, 0.001, 0.5, 0, 0.5])
+    assert matched(dictionary, found, [0, 5], seed=0, pool=1) in ([1, 3], [1, 2])
+    drawn = {matched(dictionary, found, [0], seed=seed, pool=2)[0] for seed in range(20)}
+    assert drawn == {1, 5}
+    with pytest.raises(AnachronError, match="0 other latents are ever active"):
+        matched(axes(2), means([1, 1], [[1, 1]], [[0, 0]]), [0, 1], seed=0)
+
+
+def test_what_latents_write_together_is_their_weighted_sum():
+    direction = combined(axes(4), [0, 2], torch.tensor([3.0, 4.0], dtype=torch.float64))
+    assert direction.vector.tolist() == pytest.approx([0.6, 0, 0.8, 0]) and direction.norm == pytest.approx(5)
+    assert [row.vector.argmax().item() for row in rows(axes(4), [3, 1])] == [3, 1]
+
+
+def test_mean_activations_are_those_of_the_whole_at_once():
+    x = torch.randn(1300, 8, generator=torch.Generator().manual_seed(0))
+    mean, frequency = mean_activations(axes(8), x)
+    assert torch.allclose(mean, x.relu().double().mean(0)) and torch.allclose(frequency, (x > 0).double().mean(0))
+
+
+def edited(lm, edit, positions):
+    batch = pad([encode_prompt(lm, "Name a light.")], lm.pad_id)
+    with torch.no_grad(), record(lm, [POINT]) as before:
+        lm.model(**batch.inputs)
+    with torch.no_grad(), steer(lm, [edit], batch), record(lm, [POINT]) as after:
+        lm.model(**batch.inputs)
+    return before[POINT], after[POINT], positions.mask(batch)
+
+
+@pytest.mark.parametrize("positions", [ALL, LAST_PROMPT])
+def test_clamped_latents_have_their_values_and_all_else_is_left(lm, positions):
+    dictionary = axes(lm.d_model, scale=4.0)
+    before, after, selected = edited(
+        lm, ClampLatents(dictionary, [3, 7], torch.tensor([0.5, 0.0]), positions), positions
+    )
+    f, g = dictionary.encode(before), dictionary.encode(after)
+    assert torch.equal(after[~selected], before[~selected])
+    on = selected.unsqueeze(-1) & (before > 0)
+    assert torch.allclose(g[..., 3][on[..., 3]], torch.tensor(0.5), atol=1e-5)
+    assert torch.allclose(g[..., 7][selected], torch.tensor(0.0), atol=1e-5)
+    others = [j for j in range(lm.d_model) if j not in (3, 7)]
+    assert torch.equal(after[..., others], before[..., others])
+    assert not torch.allclose(f, g)
+
+
+@pytest.mark.parametrize(
+    ("latents", "values", "message"),
+    [
+        ([], torch.zeros(0), "has latents"),
+        ([99], torch.zeros(1), "has 0 to 31"),
+        ([1], torch.zeros(2), "2. values for 1"),
+        ([1], torch.tensor([float("nan")]), "NaN"),
+    ],
+)
+def test_a_clamp_that_makes_no_sense_is_refused(lm, latents, values, message):
+    with pytest.raises(AnachronError, match=message):
+        edited(lm, ClampLatents(axes(lm.d_model), latents, values, ALL), ALL)
+
+
+def test_a_dictionary_of_another_width_is_refused(lm):
+    with pytest.raises(AnachronError, match="d_model 8, but tiny-llama has 32"):
+        edited(lm, ClampLatents(axes(8), [1], torch.zeros(1), ALL), ALL)
+
+
+def test_taking_latents_out_by_three_ways(lm):
+    """Of an orthonormal dictionary all ways agree on what they take: ablation the whole coordinate, the clamp its
+    positive part down to the base's mean."""
+    dictionary = axes(lm.d_model)
+    zeros = [0.0] * lm.d_model
+    chosen = Chosen(dictionary, means(zeros, [zeros], [zeros]), (2, 5), ((1, 3),), ALL, 1.0)
+    found = {}
+    for kind in ("ablate", "ablate_sequentially", "clamp"):
+        [edit] = removing(chosen, kind, chosen.latents, ALL)
+        before, found[kind], _ = edited(lm, edit, ALL)
+    assert torch.allclose(found["ablate"], found["ablate_sequentially"], atol=1e-5)
+    assert torch.allclose(found["ablate"][..., [2, 5]], torch.zeros(()), atol=1e-5)
+    assert torch.allclose(found["clamp"][..., [2, 5]], before[..., [2, 5]].clamp(max=0), atol=1e-5)
+
+
+def test_caches_tell_clamps_apart(lm):
+    """Other values, latents or dictionaries are another edit."""
+    made = [
+        ClampLatents(dictionary, latents, torch.tensor(values), ALL)
+        for dictionary, latents, values in (
+            (axes(), [1, 2], [0.0, 1.0]),
+            (axes(), [1, 2], [0.0, 2.0]),
+            (axes(), [1, 3], [0.0, 1.0]),
+        )
+    ]
+    assert len({str(edits_as_data([edit])) for edit in made}) == 3
+
+
+def test_means_are_of_the_tokens_asked_for(lm):
+    prompts = [encode_prompt(lm, text) for text in ("Name a light.", "Who?")]
+    every = capture(lm, prompts, [POINT], ALL)[POINT]
+    mean, _ = mean_activations(axes(lm.d_model), every)
+    assert torch.allclose(mean, every.double().relu().mean(0), atol=1e-6)
