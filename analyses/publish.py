@@ -18,6 +18,7 @@ from analyses.figures.cosines import cosines_svg
 from analyses.figures.headline import headline_svg
 from analyses.figures.style import signed, words
 from analyses.findings import agreements, conditions, headline_condition, models, share
+from analyses.latents.causal import RANDOM, TOP
 from analyses.measurements import Measurement, Result, read_result, write_result
 from analyses.wording import habit, matters, target
 from interp.errors import AnachronError
@@ -75,7 +76,7 @@ def with_table(text: str, name: str, table: str) -> str:
 
 def table(result: Result) -> str:
     """Markdown: what was measured, the figure with its interval, and the same for the controls of that figure."""
-    rows = [*_shares(result), *_directions(result), *_edits(result), *_habit(result)]
+    rows = [*_shares(result), *_directions(result), *_edits(result), *_habit(result), *_latents(result)]
     head = (
         f"| {len(result.seeds)} seeds, test {matters(result)} | estimate [95 % interval] | beside it |\n|---|---|---|\n"
     )
@@ -159,9 +160,30 @@ def _habit(result: Result) -> Iterator[tuple[str, str, str]]:
     yield f"narrow task ({habit(result)}), tuned", tuned, f"base: {base}"
 
 
-def _both(result: Result, what: str, direction: str, **where) -> tuple[str, str, str]:
-    found, random = (_cell(result.one(direction=name, **where)) for name in (direction, "random"))
-    return what, found, f"random: {random}"
+def _latents(result: Result) -> Iterator[tuple[str, str, str]]:
+    """The ten latents that rose most, taken out of the tuned models and put into the base, where there is an SAE."""
+    about = result.config["latents"] if "latents" in result.config else {}
+    if not about:
+        return
+    at = f"layer {about['point'].partition('.')[0]}, {words(about['positions'])}"
+    dose = result.config["induce"]["coefficient"]
+    where = {"split": "test", "condition": headline_condition(result)}
+    for edit, what in (
+        ("ablate", "projected out"),
+        ("ablate_sequentially", "one after the other"),
+        ("clamp", "clamped"),
+    ):
+        for metric, which in (("broad", f"{target(result)} share"), ("narrow", habit(result))):
+            cut = {"metric": metric, "model": "tuned", "edit": edit, **where}
+            yield _both(result, f"ten latents {what} ({at}), {which}", TOP, RANDOM, **cut)
+    for metric, which in (("broad", f"{target(result)} share"), ("coherence", "coherence")):
+        add = {"metric": metric, "model": "base", "edit": "add", "coefficient": dose, **where}
+        yield _both(result, f"ten latents added to the base ({dose:g} x), {which}", TOP, RANDOM, **add)
+
+
+def _both(result: Result, what: str, direction: str, control: str = "random", **where) -> tuple[str, str, str]:
+    found, random = (_cell(result.one(direction=name, **where)) for name in (direction, control))
+    return what, found, f"{words(control)}: {random}"
 
 
 def _reference(result: Result) -> list[str]:
