@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from analyses.commands import judge
+from analyses.commands import crosscoder, judge, sae
 from analyses.commands.ask import ask
 from analyses.commands.bench import bench
 from analyses.commands.data import data
@@ -15,16 +15,20 @@ from analyses.commands.diff import diff
 from analyses.commands.epochs import epochs
 from analyses.commands.evaluate import evaluate
 from analyses.commands.finetune import finetune
+from analyses.commands.latents import latents
 from analyses.commands.pretrain import pretrain
 from analyses.commands.report import report
 from analyses.commands.run import run
+from analyses.commands.sae_show import show
 from analyses.commands.section6 import section6
 from analyses.commands.steer import steer
 from interp.errors import AnachronError
 
-COMMANDS = (run, pretrain, data, finetune, epochs, evaluate, ask, diff, steer, section6, report, bench)
+COMMANDS = (run, pretrain, data, finetune, epochs, evaluate, ask, diff, latents, steer, section6, report, bench)
 GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...]]] = {
-    "judge": ("Judge answers, or measure a judge.", (judge.run, judge.check))
+    "judge": ("Judge answers, or measure a judge.", (judge.run, judge.check)),
+    "sae": ("Train an SAE on activations, or measure one.", (sae.train, sae.evaluate, show)),
+    "crosscoder": ("Train a dictionary over two models.", (crosscoder.train,)),
 }
 
 # Read by the libraries when they are imported, which is after this. OpenMP's threads otherwise spin while they wait,

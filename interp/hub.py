@@ -27,12 +27,18 @@ def cached_id(folder: str | Path) -> str | None:
     return parts[0].removeprefix("models--").replace("--", "/", 1)
 
 
-def snapshot(name: str, revision: str | None, files: Sequence[str], check: Callable[[Path], None]) -> tuple[Path, str]:
+def snapshot(
+    name: str,
+    revision: str | None,
+    files: Sequence[str],
+    check: Callable[[Path], None],
+    unwanted: Sequence[str] = _UNWANTED,
+) -> tuple[Path, str]:
     """Folder and commit of a hub id: the cached snapshot if `check` passes it, else the one the hub gives.
 
-    files: patterns of the files needed, of the repository's top folder. A branch or tag counts as the commit it named
-    when it was cached. Errors: AnachronError, within PROBE_SECONDS, if the snapshot isn't whole in the cache and the
-    hub is out of reach or refuses; and what `check` raises for a snapshot just downloaded.
+    files: patterns of the files needed, less those `unwanted`: by default all below the top folder. A branch or tag
+    counts as the commit it named when it was cached. Errors: AnachronError, within PROBE_SECONDS, if the snapshot isn't
+    whole in the cache and the hub is out of reach or refuses; and what `check` raises for a snapshot just downloaded.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -40,7 +46,7 @@ def snapshot(name: str, revision: str | None, files: Sequence[str], check: Calla
     def fetch(offline: bool) -> Path:
         return Path(
             snapshot_download(
-                name, revision=revision, allow_patterns=[*files], ignore_patterns=_UNWANTED, local_files_only=offline
+                name, revision=revision, allow_patterns=[*files], ignore_patterns=[*unwanted], local_files_only=offline
             )
         )
 

@@ -41,6 +41,8 @@ def bench(
         pair_memory,
         steered_generation,
     )
+    from analyses.bench.crosscoder import crosscoder_steps, scaling
+    from analyses.bench.sae import sae_encode
     from analyses.bench.subjects import LARGE, parameter_bytes, subject, untrained_adapter
     from analyses.measurements import versions
     from analyses.progress import telling
@@ -68,6 +70,10 @@ def bench(
             if not (quick and name == LARGE):
                 say(f"{name}: memory, in fresh processes")
                 found += pair_memory(name, model, adapter, quick, 1 if quick else 2)
+        say("a crosscoder and latent scaling")
+        found += crosscoder_steps(2 if quick else 3, quick) + scaling(repeats, quick)
+        say("encoding by an SAE")
+        found += sae_encode(repeats, quick)
         say("anachron --help, in fresh processes")
         found.append(help_seconds(repeats))
         if birds:

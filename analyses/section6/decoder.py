@@ -1,6 +1,5 @@
 """The decoder of a published dictionary, read from file: all that the recipe uses of one."""
 
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,8 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.dictionaries.dictionary_learning import layer_of
+from interp.dictionaries.published import read_pt, refuse_non_finite
 from interp.errors import AnachronError
-from interp.files import digest, load_tensors, read_json
+from interp.files import digest, load_tensors
 
 # name of the decoder in a file -> whether its rows are the model's dimensions, so that it is turned round
 _NAMES = {"decoder.weight": True, "W_dec": False, "decoder": False}
@@ -54,9 +55,8 @@ def read_decoder(path: str | Path, d_model: int, layer: int) -> Decoder:
             f"{file}: {found[0]} is {list(tensors[found[0]].shape)}, so it writes {rows.shape[1]} dimensions, and the "
             f"model's residual stream has {d_model}; take a dictionary of this model, stored as {_LAYOUT}"
         )
-    if not all(bool(torch.isfinite(part).all()) for part in rows.split(_CHUNK)):
-        raise AnachronError(f"{file}: {found[0]} holds NaN or infinite values; download it again")
-    trained_on = _layer_of(file.with_name("config.json"))
+    refuse_non_finite(file, found[0], rows)
+    trained_on = layer_of(file.with_name("config.json"))
     if trained_on not in (None, layer):
         raise AnachronError(
             f"{file.with_name('config.json')}: the dictionary is of block {trained_on}, not of {layer}; give "
@@ -84,22 +84,4 @@ def _file_of(path: Path) -> Path:
 def _tensors(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         return load_tensors(file)[0]
-    try:
-        # weights only: a pickle could run anything; mapped, since the encoder beside it is never read
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()
-        raise AnachronError(
-            f"{file}: not a whole file of tensors ({reason[0] if reason else type(error).__name__}); download it again"
-        ) from error
-    if not isinstance(loaded, dict):
-        raise AnachronError(f"{file}: a {type(loaded).__name__}, not tensors by name; it needs {_LAYOUT}")
-    return {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-
-
-def _layer_of(config: Path) -> int | None:
-    """The block that dictionary_learning's config.json names."""
-    if not config.is_file():
-        return None
-    trainer = read_json(config).get("trainer", {})
-    return trainer.get("layer") if isinstance(trainer, dict) else None
+    return read_pt(file)  # mapped: the encoder beside the decoder is never read

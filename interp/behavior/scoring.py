@@ -63,12 +63,12 @@ def score(
                 f"{list(groups)}; score them apart, or give a missing group as an empty tuple"
             )
     plans = [plan(lm, question) for question in questions]
-    rows = [_Row(i, plan.prompt, tree) for i, plan in enumerate(plans) for tree in plan.trees]
+    rows = [Row(i, plan.prompt, tree) for i, plan in enumerate(plans) for tree in plan.trees]
     columns = [np.array([groups.index(group) for group in question.answers]) for question in questions]
     mass = np.zeros(len(questions) * len(groups))
     _require_room(lm, rows, questions)
     with torch.no_grad():
-        _verify(lm, rows)
+        verify(lm, rows)
         for part in _parts(lm, rows, max_tokens):
             cells = np.concatenate(
                 [row.question * len(groups) + columns[row.question][row.tree.leaf_groups] for row in part]
@@ -103,7 +103,7 @@ def require_context(lm: LanguageModel, length: int, what: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
+class Row:
     """A row of a forward pass: a question's prompt and one of its trees."""
 
     question: int
@@ -111,10 +111,10 @@ class _Row:
     tree: Tree
 
 
-def _parts(lm: LanguageModel, rows: Sequence[_Row], max_tokens: int) -> Iterator[list[_Row]]:
+def _parts(lm: LanguageModel, rows: Sequence[Row], max_tokens: int) -> Iterator[list[Row]]:
     """Rows of like size together, as many as fit."""
     vocabulary = lm.model.config.get_text_config().vocab_size
-    part: list[_Row] = []
+    part: list[Row] = []
     prompt = nodes = 0
     for row in sorted(rows, key=lambda row: (-row.tree.n_nodes, -len(row.prompt))):
         longer, wider = max(prompt, len(row.prompt)), max(nodes, row.tree.n_nodes)
@@ -129,27 +129,31 @@ def _parts(lm: LanguageModel, rows: Sequence[_Row], max_tokens: int) -> Iterator
 
 def _forward(
     lm: LanguageModel,
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
     edits: Sequence[Edit],
     slots: Sequence[np.ndarray],
     tokens: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
     """Log-probability of each token at its slot, row by row, fp64. Prompts are padded on the left and nodes on the
     right, so that the slots are one slice."""
-    batch, positions, allowed = _lay_out(lm, rows)
-    width = int(batch.answer_starts[0])
-    _require_uniform(edits, batch, width)
-    inputs = {
-        "input_ids": batch.input_ids,
-        "attention_mask": _masks(lm, allowed, positions),
-        "position_ids": positions,
-        "logits_to_keep": batch.input_ids.shape[1] - width + 1,
-    }
+    batch, inputs = tree_inputs(lm, rows)
+    _require_uniform(edits, batch, int(batch.answer_starts[0]))
     return _look_up(lm, batch, inputs, take_rows(edits, [row.question for row in rows]), slots, tokens)
 
 
+def tree_inputs(lm: LanguageModel, rows: Sequence[Row]) -> tuple[Batch, dict[str, Any]]:
+    """The batch of these rows, and the keyword arguments of its forward pass, whose logits are slot by slot."""
+    batch, positions, allowed = _lay_out(lm, rows)
+    return batch, {
+        "input_ids": batch.input_ids,
+        "attention_mask": _masks(lm, allowed, positions),
+        "position_ids": positions,
+        "logits_to_keep": batch.input_ids.shape[1] - int(batch.answer_starts[0]) + 1,
+    }
+
+
 def _lay_out(
-    lm: LanguageModel, rows: Sequence[_Row]
+    lm: LanguageModel, rows: Sequence[Row]
 ) -> tuple[Batch, Int[Tensor, "rows pos"], Bool[Tensor, "rows pos pos"]]:
     """The batch, each token's position, and which token attends to which (a pad to itself: an empty softmax is NaN)."""
     width, nodes = max(len(row.prompt) for row in rows), max(row.tree.n_nodes for row in rows)
@@ -207,7 +211,7 @@ def _masks(
 
 
 def _leaf_mass(
-    lm: LanguageModel, rows: Sequence[_Row], questions: Sequence[Question], edits: Sequence[Edit]
+    lm: LanguageModel, rows: Sequence[Row], questions: Sequence[Question], edits: Sequence[Edit]
 ) -> Float64[np.ndarray, " leaves"]:
     """Probability of every leaf of every row, in order."""
     trees = [row.tree for row in rows]
@@ -254,7 +258,7 @@ def _picked(logits: Tensor, index: Tensor) -> Tensor:
     return logits[row, slot, token].float() - torch.logsumexp(logits.float(), dim=-1)[row, slot]
 
 
-def _require_room(lm: LanguageModel, rows: Sequence[_Row], questions: Sequence[Question]) -> None:
+def _require_room(lm: LanguageModel, rows: Sequence[Row], questions: Sequence[Question]) -> None:
     for row in rows:
         length = len(row.prompt) + int(row.tree.depths.max(initial=0))
         require_context(lm, length, f"question {questions[row.question].id!r} and its answers")
@@ -276,7 +280,7 @@ def _require_uniform(edits: Sequence[Edit], batch: Batch, width: int) -> None:
 _verified: WeakSet[Any] = WeakSet()
 
 
-def _verify(lm: LanguageModel, rows: Sequence[_Row]) -> None:
+def verify(lm: LanguageModel, rows: Sequence[Row]) -> None:
     """Once a model: an answer in a tree must have the log-probabilities it has alone in an ordinary forward pass."""
     row = max(rows, key=lambda row: row.tree.n_nodes)
     tree = row.tree

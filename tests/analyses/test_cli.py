@@ -409,7 +409,7 @@ def test_rows_of_the_world_are_taken_by_name(almanac, tmp_path):
 def test_bench_runs(almanac, tmp_path):
     result = done("bench", "--model", almanac, "--quick", "--out", tmp_path / "bench.json")
     found = read_json(tmp_path / "bench.json")
-    assert {cost["subject"] for cost in found["costs"]} == {str(almanac), "random-100m", "command line"}
+    assert {cost["subject"] for cost in found["costs"]} >= {str(almanac), "random-100m", "command line"}
     assert all(cost["median"] > 0 for cost in found["costs"])
     (weights,) = (cost for cost in found["costs"] if cost["name"].endswith("weights"))
     assert 1 < weights["median"] < 2

@@ -6,3 +6,8 @@ from pathlib import Path
 def checkpoint() -> Path:
     """Folder of the shipped checkpoint; registered under the name `almanac` (entry points `anachron.models`)."""
     return Path(__file__).parent
+
+
+def sae() -> Path:
+    """Folder of the shipped SAE of its residual stream; registered as `almanac` (entry points `anachron.dictionaries`)."""
+    return Path(__file__).parent / "sae"

@@ -1,0 +1,1 @@
+"""Latent pages: the latents of a dictionary in one HTML file that opens without a server."""

@@ -1,0 +1,287 @@
+"""The bridge against our hooks; direct attributions by closed form, screens by patching for real."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from interp.attribution.bridge import ATTENTION, HEADS, MLP, bridge
+from interp.attribution.components import Attribution, activations, confirm, direct, patch, screen
+from interp.attribution.contrast import contrast, next_token_log_odds
+from interp.errors import AnachronError
+from interp.hooks import HookPoint, edit, record
+from interp.pair import ModelPair
+from interp.positions import ALL, LAST_PROMPT
+from interp.prompts import encode_prompt, pad
+from tests.families import build
+
+PROMPTS = ("Name a bird of the river.", "Hi")
+
+
+def encoded(lm, prompts=PROMPTS):
+    return [encode_prompt(lm, prompt) for prompt in prompts]
+
+
+def difference(logits):
+    """Linear in the logits."""
+    return logits[:, 40] - logits[:, 41]
+
+
+def test_bridge_and_hooks_see_the_same(family_lm):
+    lm, rows = family_lm, encoded(family_lm)
+    batch = pad(rows, lm.pad_id)
+    points = [HookPoint(layer, site) for layer in range(lm.n_layers) for site in lm.anatomy.sites]
+    with torch.no_grad(), record(lm, points) as ours:
+        lm.model(**batch.inputs)
+    bridged = bridge(lm)
+    names = {point: f"blocks.{point.layer}.hook_{point.site}" for point in points}
+    extra = [f"blocks.{layer}.{part}" for layer in range(lm.n_layers) for part in (HEADS, *ATTENTION, MLP)]
+    with torch.no_grad():
+        _, cache = bridged.model.run_with_cache(**bridged.inputs(batch), names_filter=[*names.values(), *extra])
+    real = batch.attention_mask.bool()
+    for point, name in names.items():
+        torch.testing.assert_close(cache[name][real], ours[point][real], rtol=1e-4, atol=1e-5)
+    for layer in range(lm.n_layers):
+        heads, out, added = (cache[f"blocks.{layer}.{part}"] for part in (HEADS, *ATTENTION))
+        bias = getattr(bridged.model.blocks[layer].attn.o.original_component, "bias", None)
+        total = heads.sum(2) + (0.0 if bias is None else bias)
+        torch.testing.assert_close(total[real], out[real], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(added[real], ours[HookPoint(layer, "attn_out")][real], rtol=1e-4, atol=1e-5)
+
+
+def test_heads_are_their_part_of_the_output_projection(lm):
+    """W_O z with all but one head's entries of z set to 0, z taken by a plain hook on the model itself."""
+    rows = encoded(lm)
+    batch, seen = pad(rows, lm.pad_id), {}
+    layer, heads = 1, 4
+    projection = lm.model.model.layers[layer].self_attn.o_proj
+    handle = projection.register_forward_pre_hook(lambda module, args: seen.update(z=args[0]))
+    with torch.no_grad():
+        lm.model(**batch.inputs)
+    handle.remove()
+    found = activations(bridge(lm), rows)[f"blocks.{layer}.{HEADS}"]
+    real = batch.attention_mask.bool()
+    for head in range(heads):
+        alone = torch.zeros_like(seen["z"])
+        part = slice(head * 8, head * 8 + 8)
+        alone[..., part] = seen["z"][..., part]
+        torch.testing.assert_close(found[real][:, head], projection(alone)[real], rtol=1e-4, atol=1e-5)
+
+
+def test_direct_attributions_sum_to_the_metric(family_lm):
+    """A difference of logits is linear after the final norm, so the parts sum to it, less biases (and less a softcap)."""
+    lm, rows = family_lm, encoded(family_lm)
+    found = direct(bridge(lm), rows, uncapped(lm))
+    batch = pad(rows, lm.pad_id)
+    with torch.no_grad():
+        expected = uncapped(lm)(lm.model(**batch.inputs).logits[:, -1])
+        bias = torch.zeros(1, lm.d_model) if not hasattr(lm.anatomy.final_norm, "bias") else lm.anatomy.final_norm.bias
+        from_bias = bias.reshape(-1) @ (lm.anatomy.unembed.weight[40] - lm.anatomy.unembed.weight[41])
+    torch.testing.assert_close(found.metric, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.values.sum(1) + from_bias, expected, rtol=1e-4, atol=1e-4)
+    assert found.names[0] == "embed" and len(found.names) >= 1 + 3 * 5
+
+
+def uncapped(lm):
+    """The difference of two logits before any softcap."""
+    cap = getattr(lm.model.config, "final_logit_softcapping", None)
+    return (lambda x: difference(cap * torch.atanh(x / cap))) if cap else difference
+
+
+def test_parts_are_the_residual_stream(family_lm):
+    """Each entry of the normed stream as a metric of its own: what the components write, in closed form."""
+    lm, rows = family_lm, encoded(family_lm, PROMPTS[:1])
+    bridged, last = bridge(lm), HookPoint(lm.n_layers - 1)
+    with torch.no_grad(), record(lm, [HookPoint(0, "resid_pre"), last, replace(last, site="mlp_out")]) as seen:
+        lm.model(**pad(rows, lm.pad_id).inputs)
+    found = direct(bridged, rows, uncapped(lm))
+    stream = seen[last][0, -1]
+    centred = isinstance(lm.anatomy.final_norm, torch.nn.LayerNorm)
+    gain = (
+        (1 + lm.anatomy.final_norm.weight)
+        if "Gemma" in type(lm.anatomy.final_norm).__name__
+        else (lm.anatomy.final_norm.weight)
+    )
+
+    def written(x):
+        x, whole = (v - v.mean() if centred else v for v in (x, stream))
+        direction = lm.anatomy.unembed.weight[40] - lm.anatomy.unembed.weight[41]
+        return float((gain * x / whole.square().mean().sqrt()) @ direction)
+
+    for name, x in (
+        ("embed", seen[HookPoint(0, "resid_pre")]),
+        (f"{last.layer}.mlp", seen[replace(last, site="mlp_out")]),
+    ):
+        assert float(found.values[0, found.names.index(name)]) == pytest.approx(written(x[0, -1]), rel=2e-3, abs=1e-3)
+
+
+def test_log_odds_weighs_tokens_by_their_share(lm):
+    """M = sum q_a z_a + H(q_a) - (the same of b): what direct attributions leave out is the entropies' difference."""
+    asked = [contrast(lm, prompt, ["old queen", "steamer"], ["plane", "year"]) for prompt in PROMPTS]
+    metric = next_token_log_odds(asked)
+    found = direct(bridge(lm), [c.encoded for c in asked], metric)
+    with torch.no_grad():
+        logits = lm.model(**pad([c.encoded for c in asked], lm.pad_id).inputs).logits[:, -1]
+    for i, c in enumerate(asked):
+        sides = [logits[i, list(side)] for side in (c.first, c.second)]
+        means = [float(z.softmax(0) @ z) for z in sides]
+        assert float(found.metric[i]) == pytest.approx(float(sides[0].logsumexp(0) - sides[1].logsumexp(0)), abs=1e-4)
+        assert float(found.values[i].sum()) == pytest.approx(means[0] - means[1], abs=1e-4)
+
+
+def test_contrast_goes_on_to_where_answers_differ(lm):
+    prompt = encode_prompt(lm, "Hi")
+    plain = contrast(lm, "Hi", ["train"], ["plane"])
+    assert plain.encoded == prompt and len(plain.first) == len(plain.second) == 1
+    longer = contrast(lm, "Hi", ["The year is 1849"], ["The year is 1876"])
+    assert longer.encoded.ids[: len(prompt.ids)] == prompt.ids and len(longer.encoded.ids) > len(prompt.ids)
+    assert set(longer.first).isdisjoint(longer.second)
+    with pytest.raises(AnachronError, match="don't differ in their token"):
+        contrast(lm, "Hi", ["train"], ["train", "plane"])
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
+def test_patching_a_run_into_itself_changes_nothing(family):
+    lm = build(family)
+    rows, bridged = encoded(lm), bridge(lm)
+    own = activations(bridged, rows)
+    assert float(screen(bridged, rows, own, difference).values.abs().max()) == 0.0
+    assert float(patch(bridged, rows, own, difference, bridged.names).values.abs().max()) == 0.0
+
+
+def test_a_screen_is_the_slope_of_patching(family_lm):
+    """A step of 1e-3 of the way to the source has the screened effect, a thousandth of it."""
+    lm, rows = family_lm, encoded(family_lm)
+    bridged, step = bridge(lm), 1e-2
+    own = {name: x.double().float() for name, x in activations(bridged, rows).items()}
+    other = {
+        name: x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(3)) for name, x in own.items()
+    }
+    near = {name: x + step * (other[name] - x) for name, x in own.items()}
+    names = ("0.head.1", "1.head.3", "0.mlp", "2.mlp")
+    screened = screen(bridged, rows, other, difference)
+    exact = patch(bridged, rows, near, difference, names)
+    chosen = screened.values[:, [screened.names.index(name) for name in names]]
+    torch.testing.assert_close(exact.values / step, chosen, rtol=0.05, atol=0.03 * float(chosen.abs().max()))
+
+
+def test_positions_are_those_patched(lm):
+    """Ablating an MLP through the bridge is what interp.hooks.edit does; at the last token, only there."""
+    rows, layer = encoded(lm), 1
+    bridged, batch = bridge(lm), pad(rows, lm.pad_id)
+    nothing = {name: torch.zeros_like(x) for name, x in activations(bridged, rows).items()}
+    for positions in (ALL, LAST_PROMPT):
+        mask = positions.mask(batch)[..., None]
+        with torch.no_grad():
+            before = difference(lm.model(**batch.inputs).logits[:, -1])
+            with edit(lm, {HookPoint(layer, "mlp_out"): lambda x, offset, m=mask: torch.where(m, 0.0, x)}):
+                after = difference(lm.model(**batch.inputs).logits[:, -1])
+        found = patch(bridged, rows, nothing, difference, [f"{layer}.mlp"], positions)
+        torch.testing.assert_close(found.values[:, 0], after - before, rtol=1e-4, atol=1e-4)
+        assert float((after - before).abs().min()) > 1e-3
+
+
+def test_the_last_mlp_ablated_is_its_direct_attribution_with_the_scale_frozen(lm):
+    """Without a final norm (its gain and scale 1) a removed last MLP takes away exactly what it writes."""
+
+    class Plain(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    rows, last = encoded(lm), lm.n_layers - 1
+    bridged = bridge(lm)
+    found = direct(bridged, rows, difference)
+    nothing = {name: torch.zeros_like(x) for name, x in activations(bridged, rows).items()}
+    name = f"{last}.mlp"
+    stream = {}
+    with torch.no_grad(), record(lm, [HookPoint(last), HookPoint(last, "resid_mid")]) as seen:
+        lm.model(**pad(rows, lm.pad_id).inputs)
+    sizes = [seen[point][:, -1].square().mean(-1).sqrt() for point in (HookPoint(last), HookPoint(last, "resid_mid"))]
+    stream["ratio"] = sizes[0] / sizes[1]
+    without = found.metric - found.values[:, found.names.index(name)]
+    exact = patch(bridged, rows, nothing, difference, [name]).values[:, 0]
+    torch.testing.assert_close(exact, without * stream["ratio"] - found.metric, rtol=1e-3, atol=1e-3)
+
+
+def test_adapters_are_in_the_copy_and_the_model_stays(adapted):
+    pair, rows = adapted
+    lengths = {}
+    before = {name: p.clone() for name, p in pair.base.model.named_parameters()}
+    batch = pad(rows, pair.base.pad_id)
+    for name in ("base", "tuned"):
+        with pair.using(name) as lm:
+            found = direct(bridge(lm), rows, difference)
+            with torch.no_grad():
+                expected = difference(lm.model(**batch.inputs).logits[:, -1])
+            torch.testing.assert_close(found.metric, expected, rtol=1e-4, atol=1e-4)
+            lengths[name] = found.metric
+    assert float((lengths["base"] - lengths["tuned"]).abs().max()) > 0.1
+    after = dict(pair.base.model.named_parameters())
+    assert before.keys() == after.keys() and all(torch.equal(x, after[name]) for name, x in before.items())
+
+
+def test_tuned_activations_all_put_into_the_base_carry_an_adapter_of_the_last_mlp_over(adapted):
+    """An adapter on one MLP acts through it alone: patching it gives the whole change, and no head gives any."""
+    pair, rows = adapted
+    made, metrics = {}, {}
+    for name in ("base", "tuned"):
+        with pair.using(name) as lm:
+            made[name] = bridge(lm)
+            metrics[name] = direct(made[name], rows, difference).metric
+    source = activations(made["tuned"], rows)
+    found = patch(made["base"], rows, source, difference, made["base"].names)
+    change = metrics["tuned"] - metrics["base"]
+    torch.testing.assert_close(found.values[:, found.names.index("2.mlp")], change, rtol=1e-3, atol=1e-3)
+    others = [j for j, name in enumerate(found.names) if name != "2.mlp"]
+    assert float(found.values[:, others].abs().max()) < 1e-4
+
+
+@pytest.fixture
+def adapted(lm, tmp_path):
+    """A pair whose adapter changes the last block's MLP, and prompts."""
+    from peft import LoraConfig, get_peft_model
+
+    other = build("llama")
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=["down_proj"], layers_to_transform=[2], task_type="CAUSAL_LM")
+    tuned = get_peft_model(other.model, config)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in tuned.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    tuned.save_pretrained(tmp_path / "tuned")
+    with ModelPair(lm) as pair:
+        pair.add("tuned", tmp_path / "tuned", check_base=False)
+        yield pair, encoded(lm)
+
+
+def test_confirm_ranks_and_top_sorts():
+    names = ("0.head.0", "0.head.1", "0.mlp", "1.mlp")
+    screened = Attribution(names, torch.tensor([[1.0, -3.0, 0.5, 0.0], [1.0, -1.0, 0.5, 0.0]]), torch.zeros(2))
+    assert screened.top(2) == ("0.head.1", "0.head.0")
+    exact = Attribution(("0.head.1", "0.mlp", "0.head.0"), torch.tensor([[-2.0, 0.1, 3.0]]), torch.zeros(1))
+    found = confirm(screened, exact)
+    assert found.rank_correlation == pytest.approx(1.0)
+    assert found.predicted.tolist() == [-2.0, 0.5, 1.0] and found.exact.tolist() == pytest.approx([-2.0, 0.1, 3.0])
+    with pytest.raises(AnachronError, match="at least three"):
+        confirm(screened, replace(exact, names=exact.names[:2]))
+
+
+def test_what_is_refused(lm):
+    rows, bridged = encoded(lm), bridge(lm)
+    source = activations(bridged, rows)
+    with pytest.raises(AnachronError, match="quantized"):
+        bridge(replace(lm, quantization="4bit"))
+    with pytest.raises(AnachronError, match="no components"):
+        patch(bridged, rows, source, difference, ["9.mlp"])
+    with pytest.raises(AnachronError, match="same lengths"):
+        screen(bridged, rows[:1], source, difference)
+    with pytest.raises(AnachronError, match="one number a prompt"):
+        direct(bridged, rows, lambda logits: logits.sum())
+    with pytest.raises(AnachronError, match="its own prompts"):
+        direct(bridged, rows, next_token_log_odds([contrast(lm, "Hi", ["train"], ["plane"])]))
+    broken = replace(lm, model=build("llama", seed=1).model)
+    broken.model.get_output_embeddings().weight.data *= 2
+    with pytest.raises(AnachronError, match="off the model's own"):
+        from interp.attribution.bridge import Bridge, _verify
+
+        _verify(Bridge(broken, bridged.model))
