@@ -86,7 +86,8 @@ def train_sae(
             _checkpoint(out, made_from, trainer, rows, curve)
     sae = _finished(trainer, public_name(lm), point)
     details = trainer.sae.cfg.get_inference_sae_cfg_dict()["metadata"]
-    write_sae(sae, out, {"model_name": public_name(lm), **details, "trained_on": made_from})
+    metadata = {"model_name": public_name(lm), **details, "trained_on": made_from}
+    write_sae(sae, out, metadata, getattr(torch, recipe.stored))
     write_json(out / RECORD, made_from | {"curve": curve})
     for left in out.glob(f"*{_CHECKPOINT}*"):
         shutil.rmtree(left)

@@ -9,6 +9,7 @@ from interp.errors import AnachronError
 
 ARCHITECTURES = ("batchtopk", "matryoshka", "topk", "jumprelu", "standard")
 PRECISIONS = ("bfloat16", "float32")
+STORED = ("float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SaeRecipe:
     mean: fewer of them die than of random ones.
 
     At `precision` bfloat16 matrix products are rounded; weights and the state of Adam stay float32. Where a processor
-    has that arithmetic a step takes half the time.
+    has that arithmetic a step takes half the time. `stored` is the precision of the matrices in the file.
     """
 
     architecture: str = "batchtopk"
@@ -44,13 +45,15 @@ class SaeRecipe:
     dead_after: int = 200
     revive: float = 0.03
     precision: str = "bfloat16"
+    stored: str = "float16"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise AnachronError(f"architecture {self.architecture!r}; use one of {', '.join(ARCHITECTURES)}")
-        if self.precision not in PRECISIONS:
-            raise AnachronError(f"precision {self.precision!r}; use one of {', '.join(PRECISIONS)}")
+        for name, known in (("precision", PRECISIONS), ("stored", STORED)):
+            if getattr(self, name) not in known:
+                raise AnachronError(f"recipe has {name}={getattr(self, name)!r}; use {' or '.join(known)}")
         for name in ("d_sae", "k", "steps", "batch_size", "learning_rate", "dead_after"):
             if not getattr(self, name) > 0:
                 raise AnachronError(f"recipe has {name}={getattr(self, name)}; it must be positive")

@@ -74,14 +74,26 @@ def latents(
     with telling() as say, ModelPair(open_model(model, revision, dtype, device, device_map, quantization)) as pair:
         dictionary = load_dictionary(sae or model, lm=pair.base, layer=layer, any_model=any_model).to(pair.base.device)
         tuned, controls = add_adapters(pair, "tuned", adapter), add_adapters(pair, "control", control)
-        prompts = [encode_prompt(pair.base, question.messages) for question in ask(questions, split).broad]
+        asked = ask(questions, split).broad
+        prompts = [encode_prompt(pair.base, question.messages) for question in asked]
         if texts is None:
             found = held_out_documents(pair.base, load_world(), documents, seed)
         else:
             found = [encode_chat(pair.base, row.messages) for row in read_rows(texts)]
         where = by_name(positions)
         changed = latents_page(
-            pair, dictionary, prompts, found, tuned, controls, where, out, say, documents=documents, seed=seed
+            pair,
+            dictionary,
+            prompts,
+            found,
+            tuned,
+            controls,
+            where,
+            out,
+            say,
+            units=[question.topic for question in asked],
+            documents=documents,
+            seed=seed,
         )
     name = "tuned_minus_control" if controls else "tuned_minus_base"
     rows = [

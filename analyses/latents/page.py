@@ -13,7 +13,7 @@ from interp.dictionaries.examples import survey
 from interp.dictionaries.labels import Labels, label_latents, prompt_scores
 from interp.models import LanguageModel
 from interp.pair import BASE, ModelPair
-from interp.positions import ALL, Positions
+from interp.positions import ALL, LAST_PROMPT, Positions
 from interp.prompts import Encoded
 from training.world.world import load_world
 
@@ -31,16 +31,17 @@ def latents_page(
     out: Path,
     say: Callable[[str], None],
     *,
+    units: Sequence[str] | None = None,
     documents: int = 2000,
     seed: int = 0,
 ) -> Diff:
     """Write `latents.html` and the diff (`latents.safetensors`, `latents.json`) into `out`.
 
-    The diff is over `prompts` at `positions`; examples are from `texts`, read by the first tuned model. A model of the
-    embedded world gets labels from `documents` fresh documents of it, by the largest activation in each.
+    The diff is over `prompts` at `positions`, resampled by `units` (their topics); examples are from `texts`, read by the
+    first tuned model. A model of the embedded world gets labels from `documents` fresh conversations of it.
     """
     say(f"activity of {dictionary.d_sae} latents in {1 + len(tuned) + len(control)} models on {len(prompts)} prompts")
-    found = diff(pair, dictionary, prompts, positions, tuned=tuned, control=control, seed=seed)
+    found = diff(pair, dictionary, prompts, positions, tuned=tuned, control=control, units=units, seed=seed)
     labels = None
     if knows_world(pair.base.name):
         say(f"labels from {documents} documents of the world")
@@ -59,6 +60,7 @@ def latents_page(
 
 
 def known_labels(lm: LanguageModel, dictionary: Dictionary, n: int, seed: int) -> Labels:
-    """What each latent detects of the world's known states, over documents (largest activation in each)."""
-    known = known_documents(lm, load_world(), n, seed=seed)
-    return label_latents(prompt_scores(lm, dictionary, known.encoded, ALL), known.states, seed=seed)
+    """What each latent detects of the world's known states, at the last prompt token of `n` fresh conversations that
+    have given them away by then."""
+    known = known_documents(lm, load_world(), n, seed=seed, told=True, least=40 if n >= 1000 else 20)
+    return label_latents(prompt_scores(lm, dictionary, known.encoded, LAST_PROMPT), known.states, seed=seed)

@@ -8,17 +8,23 @@ import torch
 from torch import Tensor
 
 from analyses.intervene import Choices
-from analyses.latents.causal import choose, report
-from analyses.latents.shortlist import Means, mean_activations
+from analyses.latents.causal import N, choose, report
+from analyses.latents.page import known_labels
+from analyses.latents.shortlist import Means, mean_activations, rose
 from analyses.measurements import Measurement
+from analyses.opens.run import knows_world
 from analyses.steps import Asked
 from interp.behavior.questions import Question
 from interp.capture import capture
 from interp.dictionaries.dictionary import Dictionary
+from interp.dictionaries.labels import Labels
 from interp.models import LanguageModel
 from interp.pair import ModelPair
 from interp.positions import ALL, PROMPT, Positions
 from interp.prompts import Encoded, encode_prompt
+
+DOCUMENTS = 1000
+"""Fresh conversations of the world, half of them to choose what a latent is called after, half to measure it."""
 
 
 def latents_of(
@@ -40,14 +46,25 @@ def latents_of(
     means = means_of(pair, dictionary, on, off, reference, choices)
     candidates = tuple(dict.fromkeys((choices.clamping, PROMPT, ALL)))
     chosen, effects = choose(pair, dictionary, means, validation, choices, say, candidates)
+    labels = known_labels(pair.base, dictionary, DOCUMENTS, choices.seed) if knows_world(pair.base.name) else None
     about = {
         "dictionary": dictionary.name,
         "point": str(dictionary.point),
         "positions": chosen.positions.name,
-        "shortlist": [effect.as_json() for effect in effects],
+        "shortlist": [effect.as_json() | _known(labels, effect.latent) for effect in effects],
+        "by_change": list(chosen.latents),
+        "control": [{"latent": j} | _known(labels, j) for j in rose(means.control_change, N)],
         "random": [list(draw) for draw in chosen.randoms],
     }
     return list(report(pair, chosen, test, documents, choices)), about
+
+
+def _known(labels: Labels | None, latent: int) -> dict[str, Any]:
+    """The state a latent detects best, and how well on documents that had no part in choosing it."""
+    if labels is None:
+        return {}
+    k = int(labels.best[latent])
+    return {"state": labels.states[k], "auroc": float(labels.held_out[latent, k])}
 
 
 def means_of(

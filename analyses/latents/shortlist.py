@@ -32,11 +32,21 @@ class Means:
             return (tuned - self.off["tuned"]) - (self.base - self.off["base"])
         return tuned - torch.stack(list(self.control)).mean(0)
 
+    @property
+    def control_change(self) -> Float64[Tensor, " d_sae"]:
+        """Mean over seeds of control minus base: what any tuning of that form does."""
+        return torch.stack(list(self.control)).mean(0) - self.base
+
 
 def shortlist(means: Means, n: int) -> list[int]:
     """The `n` latents whose activation rose most, the largest change first; fewer if fewer rose."""
-    best = means.change.topk(min(n, len(means.change)))
-    return [int(j) for j, change in zip(best.indices, best.values, strict=True) if change > 0]
+    return rose(means.change, n)
+
+
+def rose(change: Float64[Tensor, " d_sae"], n: int) -> list[int]:
+    """The `n` latents of largest positive change."""
+    best = change.topk(min(n, len(change)))
+    return [int(j) for j, value in zip(best.indices, best.values, strict=True) if value > 0]
 
 
 def matched(dictionary: Dictionary, means: Means, latents: Sequence[int], seed: int, pool: int = 20) -> list[int]:

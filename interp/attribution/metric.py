@@ -119,6 +119,8 @@ def log_odds(
         _require_sides(question, sides)
         planned = plan(lm, question)
         prompt = planned.prompt if prompts is None else tuple(prompts[item])
+        if not prompt:
+            raise AnachronError(f"question {question.id!r}: its prompt is to be no tokens at all; give at least one")
         rows.append([Row(item, prompt, tree) for tree in planned.trees])
         for row in rows[-1]:
             length = len(prompt) + int(row.tree.depths.max(initial=0))
@@ -236,5 +238,7 @@ def _applied(
 ) -> Float64[Tensor, " items"]:
     values = function(logits, batch)
     if tuple(values.shape) != (logits.shape[0],):
-        raise AnachronError(f"{name} gave shape {tuple(values.shape)} for {logits.shape[0]} rows; give one number a row")
+        raise AnachronError(
+            f"{name} gave shape {tuple(values.shape)} for {logits.shape[0]} rows; give one number a row"
+        )
     return values.double().cpu()

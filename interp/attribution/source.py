@@ -83,7 +83,9 @@ def _spans(ours: Part, row: int, theirs: Part, there: int, item: str) -> tuple[s
     lengths = [_lengths(part, r) for part, r in ((ours, row), (theirs, there))]
     (prompt, answer), (other_prompt, other_answer) = lengths
     if answer != other_answer:
-        raise AnachronError(f"item {item!r} has {answer} answer tokens and {other_answer} in the other run; align equal answers")
+        raise AnachronError(
+            f"item {item!r} has {answer} answer tokens and {other_answer} in the other run; align equal answers"
+        )
     shared = min(prompt, other_prompt)
     starts = [int(part.batch.answer_starts[r]) for part, r in ((ours, row), (theirs, there))]
     first, second = (slice(start - shared, start + answer) for start in starts)

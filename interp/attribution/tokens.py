@@ -111,11 +111,13 @@ def left_out(
     of it, for each token; the tokens after it move up."""
     whole = log_odds(lm, questions, a, b)
     clean = measure(lm, whole)
-    repeated = [question for question, p in zip(questions, whole.prompts, strict=True) for _ in p]
-    shorter = [p[:t] + p[t + 1 :] for p in whole.prompts for t in range(len(p))]
-    values = measure(lm, log_odds(lm, repeated, a, b, prompts=shorter))
-    each = values.split([len(prompt) for prompt in whole.prompts])
-    return TokenAttribution("left out", whole.prompts, tuple(m - v for m, v in zip(clean, each, strict=True)), clean, None)
+    effect = []
+    for question, prompt, value in zip(questions, whole.prompts, clean, strict=True):
+        if len(prompt) < 2:
+            raise AnachronError(f"question {question.id!r}: a prompt of one token, which can't be left out")
+        shorter = [prompt[:t] + prompt[t + 1 :] for t in range(len(prompt))]
+        effect.append(value - measure(lm, log_odds(lm, [question] * len(prompt), a, b, prompts=shorter)))
+    return TokenAttribution("left out", whole.prompts, tuple(effect), clean, None)
 
 
 def confirmed_tokens(found: TokenAttribution, exact: TokenAttribution, item: int, k: int = 20) -> Confirmation:

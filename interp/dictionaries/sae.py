@@ -23,10 +23,11 @@ def registered() -> dict[str, Path]:
     return {entry.name: Path(entry.load()()) for entry in entry_points(group=ENTRY_POINTS)}
 
 
-def write_sae(sae: Sae, folder: str | Path, metadata: Mapping[str, Any]) -> Path:
+def write_sae(sae: Sae, folder: str | Path, metadata: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> Path:
     """Write cfg.json and sae_weights.safetensors into `folder`, which is returned. Same SAE and metadata, same bytes.
 
     metadata: plain data to keep in cfg.json beside point and version, such as model_name and what it was trained on.
+    dtype: of the two matrices; whatever it is, they are read and used as fp32.
     """
     folder = Path(folder)
     architecture = _ARCHITECTURES[sae.activation]
@@ -36,7 +37,8 @@ def write_sae(sae: Sae, folder: str | Path, metadata: Mapping[str, Any]) -> Path
         tensors |= {"b_gate": sae.b_gate, "r_mag": sae.r_mag}
     if sae.threshold is not None:
         tensors["threshold"] = sae.threshold.expand(sae.d_sae)
-    save_tensors(folder / WEIGHTS, {name: tensor.to(torch.float32) for name, tensor in tensors.items()}, {})
+    kept = {name: tensor.to(dtype if tensor.dim() == 2 else torch.float32) for name, tensor in tensors.items()}
+    save_tensors(folder / WEIGHTS, kept, {})
     config: dict[str, Any] = {
         "architecture": architecture,
         "d_in": sae.d_model,

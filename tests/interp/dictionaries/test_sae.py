@@ -1,6 +1,7 @@
 """SAEs written in sae-lens's format: sae-lens and our reader give back what was written, and encode alike."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,6 +67,23 @@ def test_reading_gives_back_what_was_written(tmp_path, activation):
     x = torch.randn(50, D_MODEL, generator=torch.Generator().manual_seed(1))
     assert torch.equal(read.encode(x), sae.encode(x))
     assert torch.equal(read.decode(read.encode(x)), sae.decode(sae.encode(x)))
+
+
+def test_matrices_in_half_precision_are_read_as_single(tmp_path):
+    from sae_lens import SAE
+
+    sae = random_sae("jumprelu")
+    rounded = replace(sae, W_enc=sae.W_enc.half().float(), W_dec=sae.W_dec.half().float())
+    for dtype in (torch.float16, torch.float32):
+        write_sae(sae, tmp_path / str(dtype), {"model_name": "tiny"}, dtype)
+    half, single = (tmp_path / str(dtype) / "sae_weights.safetensors" for dtype in (torch.float16, torch.float32))
+    assert half.stat().st_size < 0.6 * single.stat().st_size
+    read = load_dictionary(half.parent)
+    x = torch.randn(50, D_MODEL, generator=torch.Generator().manual_seed(1))
+    assert read.W_enc.dtype == torch.float32
+    assert torch.equal(read.encode(x), rounded.encode(x))
+    with torch.no_grad():
+        torch.testing.assert_close(SAE.load_from_disk(half.parent).encode(x), rounded.encode(x))
 
 
 def test_same_sae_same_bytes_and_the_metadata_are_kept(tmp_path):
