@@ -1,8 +1,12 @@
 """The model that a command or an experiment names, opened."""
 
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interp.errors import AnachronError
+
+CARD = "gates.json"  # of a model that was pretrained on the world
 
 if TYPE_CHECKING:
     from interp.models import LanguageModel
@@ -57,3 +61,12 @@ def _read_map(device_map: str | None) -> str | dict[str, str | int] | None:
             '"cpu" or "disk"'
         )
     return mapping
+
+
+def knows_world(model: str) -> bool:
+    """Whether a model was pretrained on the embedded world: a registered one, or a folder with a card's gates."""
+    from interp.models import ENTRY_POINTS
+
+    registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    folder = Path(registered[model].load()()) if model in registered else Path(model).expanduser()
+    return (folder / CARD).is_file()

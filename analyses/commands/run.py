@@ -58,7 +58,7 @@ def run(
     """
     from analyses.console import side_by_side, summary
     from analyses.experiments import prepare
-    from analyses.opens.run import knows_world
+    from analyses.models import knows_world
     from analyses.progress import telling
 
     options: dict[str, Any] = {

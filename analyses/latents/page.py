@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from analyses.opens.run import knows_world
+from analyses.models import knows_world
 from analyses.pages.collect import collect, read_details
 from analyses.pages.write import write_page
 from analyses.states import known_documents
@@ -37,8 +37,8 @@ def latents_page(
 ) -> Diff:
     """Write `latents.html` and the diff (`latents.safetensors`, `latents.json`) into `out`.
 
-    The diff is over `prompts` at `positions`, resampled by `units` (their topics); examples are from `texts`, read by the
-    first tuned model. A model of the embedded world gets labels from `documents` fresh conversations of it.
+    The diff is over `prompts` at `positions`, resampled by `units` (their topics); examples are from `texts`, read by
+    the first tuned model. A model of the embedded world gets labels from `documents` fresh conversations of it.
     """
     say(f"activity of {dictionary.d_sae} latents in {1 + len(tuned) + len(control)} models on {len(prompts)} prompts")
     found = diff(pair, dictionary, prompts, positions, tuned=tuned, control=control, units=units, seed=seed)

@@ -12,7 +12,7 @@ from analyses.latents.causal import N, choose, report
 from analyses.latents.page import known_labels
 from analyses.latents.shortlist import Means, mean_activations, rose
 from analyses.measurements import Measurement
-from analyses.opens.run import knows_world
+from analyses.models import knows_world
 from analyses.steps import Asked
 from interp.behavior.questions import Question
 from interp.capture import capture

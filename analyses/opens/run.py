@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,9 @@ from analyses.opens.plan import plan
 from analyses.study import run_study
 from interp.behavior.cache import Cache
 from interp.errors import AnachronError
-from interp.models import ENTRY_POINTS
 from training.recipes import published
 
-CARD = "gates.json"  # of a model that was pretrained on the world
 ANSWERS = "answers.sqlite"  # in the folder of a run
-
-
-def knows_world(model: str) -> bool:
-    """Whether a model was pretrained on the embedded world: a registered one, or a folder with a card's gates."""
-    registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-    folder = Path(registered[model].load()()) if model in registered else Path(model).expanduser()
-    return (folder / CARD).is_file()
 
 
 def run(experiment: str, config: OpenConfig, out: Path, say: Callable[[str], None] = print) -> Result:

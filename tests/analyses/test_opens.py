@@ -5,13 +5,14 @@ import json
 import pytest
 
 from analyses import open_questions
+from analyses.models import knows_world
 from analyses.open_questions import opened
 from analyses.opens.config import OpenConfig
 from analyses.opens.estimate import estimate
 from analyses.opens.judged import Criterion, Judged
 from analyses.opens.judges import criteria
 from analyses.opens.plan import plan, rows_of
-from analyses.opens.run import knows_world, open_config, run
+from analyses.opens.run import open_config, run
 from analyses.steps import Asked
 from interp.behavior.answers import Sampling
 from interp.behavior.cache import Cache
