@@ -1,8 +1,8 @@
 """Which training rows push a behavior: what a step on each row alone would change, to first order.
 
     towards a direction u     - sum_t <dL/dx_t, u>       x the residual stream at u's point, L the row's loss
-    towards a metric M        - <dM/dtheta, dL/dtheta>   theta the adapter's weights: TracIn at one checkpoint, for a step
-                                                         of gradient descent of size 1 (Pruthi et al. 2020, 2002.08484)
+    towards a metric M        - <dM/dtheta, dL/dtheta>   theta the adapter's weights: TracIn at one checkpoint, for a
+                                                         step of plain descent (Pruthi et al. 2020, 2002.08484)
 
 L is in nats, the mean over the row's assistant tokens. Positive: training on the row raises the projection, or M.
 """
@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from interp.attribution.metric import Metric, forward
+from interp.attribution.gradients import Taps, requiring_grad, weight_gradients
+from interp.attribution.metric import Metric
 from interp.attribution.singular import lora_modules
 from interp.directions import Direction
 from interp.errors import AnachronError
-from interp.hooks import HookPoint, edit
+from interp.hooks import edit
 from interp.models import LanguageModel
 from interp.pair import ModelPair
 from interp.positions import ALL, Positions
@@ -47,16 +48,10 @@ def row_pushes(
     for start in range(0, len(rows), size):
         batch, targets = pad_examples(lm, examples[start : start + size])
         counts = (targets != NO_TARGET).sum(1)
-        leaves: dict[HookPoint, Tensor] = {}
-
-        def tap(x: Tensor, offset: int, *, point: HookPoint, leaves: dict[HookPoint, Tensor] = leaves) -> Tensor:
-            leaves[point] = torch.zeros_like(x, requires_grad=True)
-            return x + leaves[point]
-
-        taps = {point: (lambda x, offset, point=point, tap=tap: tap(x, offset, point=point)) for point in points}
-        with torch.enable_grad(), edit(lm, taps):
-            loss = answer_loss(lm, batch, targets) * counts.sum()  # the sum over tokens, so that rows stay apart
-            gradients = dict(zip(points, torch.autograd.grad(loss, [leaves[p] for p in points]), strict=True))
+        taps = Taps(points)
+        with torch.enable_grad(), edit(lm, taps.edits):
+            # the sum over tokens, so that rows stay apart
+            gradients = taps.gradients(answer_loss(lm, batch, targets) * counts.sum())
         mask = positions.mask(batch)
         for d, direction in enumerate(directions):
             along = gradients[direction.point].float() @ direction.vector.to(gradients[direction.point].device)
@@ -71,25 +66,12 @@ def row_influence(pair: ModelPair, name: str, rows: Sequence[Row], metric: Metri
     examples = encode_rows(pair.base, rows)
     modules = lora_modules(pair, name).values()
     weights = [part[name].weight for module in modules for part in (module.lora_A, module.lora_B)]
-    flags = [weight.requires_grad for weight in weights]
+    found = []
     with pair.using(name) as lm:
-        try:
-            for weight in weights:
-                weight.requires_grad_(True)
-            towards = [torch.zeros_like(weight) for weight in weights]
-            for part in metric.parts:
-                with torch.enable_grad():
-                    value = forward(lm, metric, part, {}).sum() / len(metric.ids)
-                    gradients = torch.autograd.grad(value, weights)
-                for total, gradient in zip(towards, gradients, strict=True):
-                    total += gradient
-            found = []
-            for example in examples:
-                with torch.enable_grad():
-                    gradients = torch.autograd.grad(answer_loss(lm, *pad_examples(lm, [example])), weights)
-                products = (float((t * g).double().sum()) for t, g in zip(towards, gradients, strict=True))
-                found.append(-sum(products))
-        finally:
-            for weight, flag in zip(weights, flags, strict=True):
-                weight.requires_grad_(flag)
+        towards = weight_gradients(lm, metric, weights)
+        for example in examples:
+            with requiring_grad(weights), torch.enable_grad():
+                gradients = torch.autograd.grad(answer_loss(lm, *pad_examples(lm, [example])), weights)
+            products = (float((t * g).double().sum()) for t, g in zip(towards, gradients, strict=True))
+            found.append(-sum(products))
     return torch.tensor(found, dtype=torch.float64)

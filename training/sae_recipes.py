@@ -20,12 +20,12 @@ class SaeRecipe:
     reconstructing alone as well, https://arxiv.org/abs/2503.17547), topk (https://arxiv.org/abs/2406.04093), jumprelu
     (https://arxiv.org/abs/2407.14435, with a quadratic penalty on l0 - k), standard (ReLU and an L1 penalty).
 
-    k: latents of a row, on average; of "standard" there is no such number. `penalty`: weight of the L0 or L1 penalty,
-    risen to over `penalty_warmup` of the steps; for activations that are scaled to a mean norm of sqrt(d_model), as
-    all are here. The learning rate rises over `warmup` of the steps and falls to 0 over the last `decay`. A latent
-    that was silent for `dead_after` steps counts as dead, and `revive` weighs the loss that dead latents have for what
-    is left over by the others (the top-k kinds). Latents start as activations drawn from the first block, less the
-    mean: fewer of them die than of random ones.
+    k: active latents of a row, on average (topk: of each row); of "standard" there is no such number. `penalty`: weight
+    of the L0 or L1 penalty, risen to over `penalty_warmup` of the steps; for activations that are scaled to a mean norm
+    of sqrt(d_model), as all are here. The learning rate rises over `warmup` of the steps and falls to 0 over the last
+    `decay`. A latent that was silent for `dead_after` steps counts as dead, and `revive` weighs the loss that dead
+    latents have for what is left over by the others (the top-k kinds). Latents start as activations drawn from the
+    first block, less the mean: fewer of them die than of random ones.
 
     At `precision` bfloat16 matrix products are rounded; weights and the state of Adam stay float32. Where a processor
     has that arithmetic a step takes half the time. `stored` is the precision of the matrices in the file.
@@ -33,7 +33,7 @@ class SaeRecipe:
 
     architecture: str = "batchtopk"
     d_sae: int = 2560
-    k: int = 16
+    k: float | int = 16
     widths: tuple[int, ...] = ()
     steps: int = 8000
     batch_size: int = 512
@@ -59,6 +59,8 @@ class SaeRecipe:
                 raise AnachronError(f"recipe has {name}={getattr(self, name)}; it must be positive")
         if self.k > self.d_sae:
             raise AnachronError(f"recipe has k={self.k} of d_sae={self.d_sae} latents; lower k or raise d_sae")
+        if self.architecture == "topk" and self.k != int(self.k):
+            raise AnachronError(f"recipe has k={self.k} for topk, which keeps k of each row; give a whole number")
         if min(self.warmup, self.decay) < 0 or self.warmup + self.decay > 1:
             raise AnachronError(f"recipe has warmup={self.warmup} and decay={self.decay}; they are parts of one whole")
         if (self.architecture == "matryoshka") != bool(self.widths):
@@ -78,7 +80,8 @@ def untrained(recipe: SaeRecipe, d_model: int) -> Any:
         "d_sae": recipe.d_sae,
         "normalize_activations": "expected_average_only_in",
     }
-    top = {"k": recipe.k, "aux_loss_coefficient": recipe.revive}
+    k = int(recipe.k) if recipe.architecture == "topk" else recipe.k
+    top = {"k": k, "aux_loss_coefficient": recipe.revive}
     warmup = round(recipe.penalty_warmup * recipe.steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

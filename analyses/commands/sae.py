@@ -37,7 +37,7 @@ def train(
     architecture: Annotated[str | None, typer.Option(help="batchtopk, matryoshka, topk, jumprelu or standard.")] = None,
     d_sae: Annotated[int | None, typer.Option(help="Latents.", min=1)] = None,
     k: Annotated[
-        int | None, typer.Option(help="Active latents of a token, on average (of standard: none).", min=1)
+        float | None, typer.Option(help="Active latents of a token, on average (standard: has none).", min=0)
     ] = None,
     widths: Annotated[str, typer.Option(help="Of matryoshka: the inner widths, as 256,1024.")] = "",
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.", min=1)] = None,

@@ -17,7 +17,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp.attribution.confirmation import Confirmation, confirm, top
-from interp.attribution.metric import Metric, forward, measure
+from interp.attribution.gradients import weight_gradients
+from interp.attribution.metric import Metric, measure
 from interp.attribution.singular import lora_modules, singular_maps
 from interp.errors import AnachronError
 from interp.models import LanguageModel
@@ -43,7 +44,7 @@ class AdapterScreen:
     method: str
     modules: tuple[str, ...]
     effect: Float64[Tensor, " modules"]
-    directions: tuple[Float64[Tensor, " rank"], ...]
+    directions: tuple[Float64[Tensor, " _"], ...]
     base: float | None
     tuned: float | None
 
@@ -56,8 +57,8 @@ class AdapterScreen:
 
 
 def screen(pair: ModelPair, name: str, metric: Metric, *, at: float = 1.0, steps: int | None = None) -> AdapterScreen:
-    """Estimates for all modules and directions: one forward and backward pass with all gates at `at` (1: tuned, 0: base),
-    or with `steps` integrated gradients from 0 to 1."""
+    """Estimates for all modules and directions: a forward and a backward pass with all gates at `at` (1: tuned, 0:
+    base), or with `steps` integrated gradients from 0 to 1."""
     if steps is not None and steps < 1:
         raise AnachronError(f"integrated gradients over {steps} steps; take at least one")
     own = _outputs(pair, name)
@@ -65,7 +66,8 @@ def screen(pair: ModelPair, name: str, metric: Metric, *, at: float = 1.0, steps
     total = {path: torch.zeros_like(B, dtype=torch.float64) for path, B in own.items()}
     for gate in gates:
         with rewritten(pair, name, {path: gate * B for path, B in own.items()}) as lm:
-            for path, gradient in _gradients(pair, name, lm, metric).items():
+            weights = [module.lora_B[name].weight for module in lora_modules(pair, name).values()]
+            for path, gradient in zip(own, weight_gradients(lm, metric, weights), strict=True):
                 total[path] += gradient.double() / len(gates)
     directions = []
     for m in singular_maps(pair, name):
@@ -85,8 +87,10 @@ def screen(pair: ModelPair, name: str, metric: Metric, *, at: float = 1.0, steps
 def effects(
     pair: ModelPair, name: str, metric: Metric, pieces: Sequence[Piece], *, keep: bool = False
 ) -> Float64[Tensor, "items pieces"]:
-    """M(tuned) - M(tuned without the piece) of each piece; with `keep`, M(base with the piece alone) - M(base). Exact: a
-    forward pass each. Errors: AnachronError for a piece that the adapter doesn't have."""
+    """M(tuned) - M(tuned without the piece) of each piece; with `keep`, M(base with the piece alone) - M(base).
+
+    Exact: a forward pass each. Errors: AnachronError for a piece that the adapter doesn't have.
+    """
     with pair.using(BASE if keep else name) as lm:
         whole = measure(lm, metric)
     found = torch.zeros(len(metric.ids), len(pieces), dtype=torch.float64)
@@ -173,23 +177,3 @@ def _split(pair: ModelPair, name: str, pieces: Sequence[Piece]) -> tuple[dict[st
         part[path] = (u @ (u.T @ exact)).to(own[path])
         rest[path] = (exact - u @ (u.T @ exact)).to(own[path])
     return rest, part
-
-
-def _gradients(pair: ModelPair, name: str, lm: LanguageModel, metric: Metric) -> dict[str, Tensor]:
-    """dM/dB of every module, M the mean over items."""
-    weights = {path: m.lora_B[name].weight for path, m in lora_modules(pair, name).items()}
-    total = {path: torch.zeros_like(weight) for path, weight in weights.items()}
-    flags = {path: weight.requires_grad for path, weight in weights.items()}
-    try:
-        for weight in weights.values():
-            weight.requires_grad_(True)
-        for part in metric.parts:
-            with torch.enable_grad():
-                value = forward(lm, metric, part, {}).sum() / len(metric.ids)
-                found = torch.autograd.grad(value, list(weights.values()))
-            for path, gradient in zip(weights, found, strict=True):
-                total[path] += gradient
-    finally:
-        for path, weight in weights.items():
-            weight.requires_grad_(flags[path])
-    return total

@@ -78,7 +78,8 @@ class Bridge:
 def bridge(lm: LanguageModel) -> Bridge:
     """transformer-lens's bridge over a copy of a model, LoRA weights merged into the copy (a second copy of weights).
 
-    No compatibility mode: weights are as they are. The copy's logits are compared with the model's once.
+    A copy, since the bridge rebuilds the model it is given; merged, since it reads some weights past their LoRA layers.
+    No compatibility mode: nothing is folded or centred. The copy's logits are compared with the model's once.
 
     Errors: AnachronError for quantized weights, an architecture the bridge doesn't know, or logits that differ.
     """

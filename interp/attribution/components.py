@@ -63,8 +63,8 @@ def direct(bridged: Bridge, encoded: Sequence[Encoded], metric: NextToken) -> At
 
     Components: "embed" (position embeddings included), "2.head.3", "2.attn_bias" where attention has one, "2.mlp". They
     sum to (dM / dN(h)) . (N(h) - the norm's own bias): the whole metric if it is a difference of logits (less biases).
-    For `log_odds` it is the mean logit of each set's tokens, weighted by their probabilities within the set, which
-    leaves out how evenly a set spreads. All prompts go in one pass, as must those of a metric.
+    For `next_token_log_odds` it is the mean logit of each set's tokens, weighted by their probabilities within the
+    set, which leaves out how evenly a set spreads. All prompts go in one pass, as a metric needs them.
 
     Errors: AnachronError if the components don't sum to the stream.
     """
@@ -77,8 +77,7 @@ def direct(bridged: Bridge, encoded: Sequence[Encoded], metric: NextToken) -> At
     )
     parts = _parts(bridged, last)
     stream, normed = last["ln_final.hook_in"], last["unembed.hook_in"]
-    total = sum(parts.values())
-    off = float((total - stream).abs().max() / stream.abs().max())
+    off = float((torch.stack(list(parts.values())).sum(0) - stream).abs().max() / stream.abs().max())
     if not off < (1e-4 if lm.dtype == torch.float32 else 5e-2):
         raise AnachronError(
             f"{lm.name}: heads, MLPs and embedding don't sum to the residual stream ({off:.2g} of its largest entry is "

@@ -1,19 +1,43 @@
 """Gradients of a metric at hook points: one forward and one backward pass give those of all points and positions.
 
-At a point with activations x, dM/dx is taken of the sum of a part's values; since a row belongs to one item, row i holds
-the gradient of its own item.
+dM/dx is taken of the sum of a part's values; since a row belongs to one item, row i holds the gradient of its own item.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp.attribution.metric import Edits, Metric, Part, forward
 from interp.hooks import Activation, EditFunction, HookPoint
 from interp.models import LanguageModel
+
+
+class Taps:
+    """Edits that change nothing, and through which gradients can be taken: each adds zeros that require them, so that
+    the model's weights can stay frozen and the gradient at a point goes through all later points as well."""
+
+    def __init__(self, points: Sequence[HookPoint]) -> None:
+        self.activations: dict[HookPoint, Activation] = {}
+        self._zeros: dict[HookPoint, Tensor] = {}
+        self.edits: dict[HookPoint, EditFunction] = {point: self._tap(point) for point in points}
+
+    def gradients(self, value: Float[Tensor, ""]) -> dict[HookPoint, Activation]:
+        """Of a value computed under the edits, at each point."""
+        points = list(self.edits)
+        found = torch.autograd.grad(value, [self._zeros[point] for point in points])
+        return dict(zip(points, found, strict=True))
+
+    def _tap(self, point: HookPoint) -> EditFunction:
+        def function(x: Activation, offset: int) -> Activation:
+            self.activations[point] = x.detach()
+            self._zeros[point] = torch.zeros_like(x, requires_grad=True)
+            return x + self._zeros[point]
+
+        return function
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,28 +52,40 @@ class Backward:
 def backward(
     lm: LanguageModel, metric: Metric, part: Part, points: Sequence[HookPoint], before: Edits | None = None
 ) -> Backward:
-    """One forward and backward pass. `before`: edits that are made first; activations are those after them.
-
-    A gradient is the total one: through all later points as well.
-    """
-    activations: dict[HookPoint, Tensor] = {}
-    leaves: dict[HookPoint, Tensor] = {}
-
-    def tap(point: HookPoint) -> EditFunction:
-        def function(x: Activation, offset: int) -> Activation:
-            activations[point] = x.detach()
-            leaves[point] = torch.zeros_like(x, requires_grad=True)
-            return x + leaves[point]
-
-        return function
-
+    """One forward and one backward pass. `before`: edits that are made first; activations are those after them."""
+    taps = Taps(points)
     edits = {point: _as_list(functions) for point, functions in (before or {}).items()}
-    for point in points:
-        edits[point] = [*edits.get(point, []), tap(point)]
+    for point, tap in taps.edits.items():
+        edits[point] = [*edits.get(point, []), tap]
     with torch.enable_grad():
         values = forward(lm, metric, part, edits)
-        found = torch.autograd.grad(values.sum(), [leaves[point] for point in points])
-    return Backward(values.detach(), activations, dict(zip(points, found, strict=True)))
+        found = taps.gradients(values.sum())
+    return Backward(values.detach(), taps.activations, found)
+
+
+@contextmanager
+def requiring_grad(weights: Sequence[Tensor]) -> Iterator[None]:
+    """Frozen weights with gradients; frozen again afterwards, also on exceptions."""
+    flags = [weight.requires_grad for weight in weights]
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        yield
+    finally:
+        for weight, flag in zip(weights, flags, strict=True):
+            weight.requires_grad_(flag)
+
+
+def weight_gradients(lm: LanguageModel, metric: Metric, weights: Sequence[Tensor]) -> list[Tensor]:
+    """dM/dw of each of these weights, M the mean over items: a forward and a backward pass a part."""
+    total = [torch.zeros_like(weight) for weight in weights]
+    for part in metric.parts:
+        with requiring_grad(weights), torch.enable_grad():
+            value = forward(lm, metric, part, {}).sum() / len(metric.ids)
+            found = torch.autograd.grad(value, list(weights))
+        for sum_, gradient in zip(total, found, strict=True):
+            sum_ += gradient
+    return total
 
 
 def along(

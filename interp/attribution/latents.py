@@ -1,12 +1,12 @@
 """Which latents of a dictionary a behavior comes from.
 
-With the dictionary's error kept, x = sum_j f_j d_j + b + (x - xhat), where the last term stays as it is, M is a function
-of latents: dM/df_j = <d_j, dM/dx>, so that one backward pass serves all of them. Patching latent j (f_j to f'_j) changes
-M by about
+With the dictionary's error kept, x = sum_j f_j d_j + b + (x - xhat), where the last term stays as it is, M is a
+function of latents: dM/df_j = <d_j, dM/dx>, and one backward pass serves all of them. Patching latent j, f_j to f'_j,
+changes M by about
     (f'_j - f_j) dM/df_j            attribution patching, at the clean run (Nanda 2023; Syed et al. 2023, 2310.10348)
     (f'_j - f_j) mean_a dM/df_j     integrated gradients, over f + a (f' - f) (Marks et al. 2024, 2403.19647)
-f' is another run's, or 0: the first is then minus gradient x activation. The second's sum over j is exactly the change of M
-when all latents are patched together, as the number of steps grows. `exact` patches one latent at a time.
+f' is another run's, or 0: the first is then minus gradient x activation. The second's sum over j is exactly the change
+of M when all latents are patched together, as the number of steps grows. `exact` patches one latent at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,8 +44,8 @@ class LatentPatch:
 class LatentAttribution:
     """`effect[i, j]`: the estimated change of item i's value if latent j alone is patched, summed over tokens.
 
-    `error` is the same for what the dictionary leaves unexplained. `clean` is the metric as it is and `patched` with all
-    latents patched (None for a gradient at one point, which doesn't promise their difference).
+    `error` is the same for what the dictionary leaves unexplained. `clean` is the metric as it is and `patched` with
+    all latents patched (None for a gradient at one point, which doesn't promise their difference).
     """
 
     method: str
@@ -191,8 +191,8 @@ def _clean(lm: LanguageModel, part: Part, patch: LatentPatch) -> Activation:
 def _require(lm: LanguageModel, patch: LatentPatch, steps: int | None) -> None:
     if patch.dictionary.d_model != lm.d_model:
         raise AnachronError(
-            f"dictionary {patch.dictionary.name} has d_model {patch.dictionary.d_model}, but {lm.name} has {lm.d_model}; "
-            "it is of another model"
+            f"dictionary {patch.dictionary.name} has d_model {patch.dictionary.d_model}, but {lm.name} has "
+            f"{lm.d_model}; it is of another model"
         )
     if steps is not None and steps < 1:
         raise AnachronError(f"integrated gradients over {steps} steps; take at least one")

@@ -1,8 +1,8 @@
 """What is attributed: one number an item, a differentiable function of the logits of forward passes laid out before.
 
-`log_odds` is the behavior itself, log P(group a) - log P(group b) of a question's listed answers, with the probabilities
-that `interp.behavior.scoring` computes. `from_logits` takes any other function of logits. A metric is laid out once for
-a tokenizer and measured on every model over it, base or tuned, whole or edited.
+`log_odds` is the behavior itself, log P(group a) - log P(group b) of a question's listed answers, with the
+probabilities that `interp.behavior.scoring` computes; `from_logits` takes any other function of logits. It is laid
+out once for a tokenizer and measured on every model over it, base or tuned, whole or edited.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,8 +141,8 @@ def from_logits(
     ids: Sequence[str] | None = None,
     max_tokens: int = 4096,
 ) -> Metric:
-    """function(logits, batch) of rows padded on the left, one item a row. It has to be differentiable, and a row's value
-    must depend on that row alone."""
+    """function(logits, batch) of rows padded on the left, one item a row. It has to be differentiable, and a row's
+    value must depend on that row alone."""
     for item, row in enumerate(encoded):
         require_context(lm, len(row.ids), f"row {item}")
     parts = []

@@ -1,11 +1,11 @@
 """At which layers and positions a behavior is carried: activations of another run patched in, place by place.
 
-A cell is a hook point and a selector of positions; patching it sets those activations to the source's, x <- x'. Base into
-tuned, tuned into base, or another prompt's run (`interp.attribution.source`). The screen is attribution patching,
+A cell is a hook point and a selector of positions; patching it sets those activations to the source's, x <- x'. Base
+into tuned, tuned into base, or another prompt's run (`interp.attribution.source`). The screen is attribution patching,
 <x' - x, dM/dx> summed over the cell's tokens (Nanda 2023; https://arxiv.org/abs/2310.10348), all cells in two passes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,8 +113,8 @@ def both_ways(
     columns: Sequence[Positions],
     base: str = BASE,
 ) -> tuple[PatchMap, PatchMap]:
-    """Maps of the tuned run patched into the base (what brings the behavior), and of the base into the tuned (what takes
-    it away)."""
+    """Maps of the tuned run patched into the base (what brings the behavior), and of the base into the tuned (what
+    takes it away)."""
     sources = {}
     for name in (base, tuned):
         with pair.using(name) as lm:

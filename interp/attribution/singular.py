@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor, nn
 
 from interp.directions import Direction
@@ -41,7 +41,7 @@ class Alignment:
     its u_i. `band[m]` and `span_band[m]`: what 95 % of random unit vectors stay below."""
 
     modules: tuple[str, ...]
-    cosine: tuple[Float64[Tensor, "rank directions"], ...]
+    cosine: tuple[Float64[Tensor, "_ directions"], ...]
     band: Float64[Tensor, " modules"]
     span: Float64[Tensor, "modules directions"]
     span_band: Float64[Tensor, " modules"]
@@ -84,7 +84,7 @@ def alignment(
     writing = [m for m in maps if m.writes]
     if not writing or not directions:
         raise AnachronError(
-            f"{len(writing)} modules that write to the stream and {len(directions)} directions; there is nothing to align"
+            f"{len(writing)} modules that write to the stream and {len(directions)} directions; give some of both"
         )
     d_model = writing[0].left.shape[0]
     if other := [d.d_model for d in directions if d.d_model != d_model]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from interp.attribution.metric import Metric, Part, measure
@@ -15,13 +15,14 @@ from interp.models import LanguageModel
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """`activations[p][point]` are those of part p, `known[p]` says which tokens have a counterpart in the other run.
+    """`activations[p][point]` [batch, pos, d_model] are those of part p; `known[p]` [batch, pos] says which tokens have
+    a counterpart in the other run.
 
     `values` is the metric in that run: what patching everything would give, where every token is known.
     """
 
-    activations: tuple[Mapping[HookPoint, Activation], ...]
-    known: tuple[Bool[Tensor, "batch pos"], ...]
+    activations: tuple[Mapping[HookPoint, Float[Tensor, "_ _ d_model"]], ...]
+    known: tuple[Bool[Tensor, "_ _"], ...]
     values: Float64[Tensor, " items"]
 
     def of(self, part: int, point: HookPoint) -> Activation:
@@ -55,18 +56,18 @@ def record_aligned(lm: LanguageModel, other: Metric, metric: Metric, points: Seq
         activations = _activations(lm, part, points)
         found |= {key: (row, activations, part) for row, key in enumerate(part.keys)}
     laid_out, known = [], []
-    for part in metric.parts:
-        shape = (*part.batch.input_ids.shape, lm.d_model)
+    for ours in metric.parts:
+        shape = (*ours.batch.input_ids.shape, lm.d_model)
         new = {point: torch.zeros(shape, dtype=lm.dtype, device=lm.device) for point in points}
         mask = torch.zeros(shape[:2], dtype=torch.bool, device=lm.device)
-        for row, key in enumerate(part.keys):
+        for row, key in enumerate(ours.keys):
             if key not in found:
                 raise AnachronError(f"item {metric.ids[key[0]]!r} has other answers in the run to align with it")
-            there, activations, their_part = found[key]
-            ours, theirs = _spans(part, row, their_part, there, metric.ids[key[0]])
+            there, recorded, theirs = found[key]
+            here, counterpart = _spans(ours, row, theirs, there, metric.ids[key[0]])
             for point in points:
-                new[point][row, ours] = activations[point][there, theirs].to(new[point])
-            mask[row, ours] = True
+                new[point][row, here] = recorded[point][there, counterpart].to(new[point])
+            mask[row, here] = True
         laid_out.append(new)
         known.append(mask)
     return Source(tuple(laid_out), tuple(known), measure(lm, other))

@@ -2,7 +2,7 @@
 
 A token's contribution is M as it is, less M with the token's embedding x_i replaced by a baseline's, b_i. Estimates:
     <x_i - b_i, dM/dx_i>            gradient x embedding difference, at the prompt as it is
-    <x_i - b_i, mean_a dM/dx_i>     integrated gradients, from all chosen tokens replaced to none: they sum to that change
+    <x_i - b_i, mean_a dM/dx_i>     integrated gradients; they sum to the change when all chosen tokens are replaced
 `replaced` makes each replacement, and `left_out` takes each token out of the prompt.
 
 Embeddings are read as block 0 receives them, so whatever a model adds or multiplies on the way (learned positions, a
@@ -34,12 +34,12 @@ length (a neutral date in place of the trigger), token by token."""
 
 @dataclass(frozen=True, eq=False)
 class TokenAttribution:
-    """`effect[i][t]`: what token t of item i's prompt, `prompts[i][t]`, contributes to its value; 0 for tokens that were
-    not chosen. `patched` is the metric with all chosen tokens replaced, None where the method doesn't need it."""
+    """`effect[i][t]`: what token t of item i's prompt, `prompts[i][t]`, contributes to its value; 0 for tokens that
+    were not chosen. `patched` is the metric with all chosen tokens replaced, None where the method doesn't need it."""
 
     method: str
     prompts: tuple[tuple[int, ...], ...]
-    effect: tuple[Float64[Tensor, " tokens"], ...]
+    effect: tuple[Float64[Tensor, " _"], ...]
     clean: Float64[Tensor, " items"]
     patched: Float64[Tensor, " items"] | None
 
@@ -107,8 +107,8 @@ def replaced(
 def left_out(
     lm: LanguageModel, questions: Sequence[Question], a: str | Sequence[str], b: str | Sequence[str]
 ) -> TokenAttribution:
-    """The log-odds of `interp.attribution.metric.log_odds` with the prompt as it is, less those with one token taken out
-    of it, for each token; the tokens after it move up."""
+    """The log-odds of `interp.attribution.metric.log_odds` with the prompt as it is, less those with one token taken
+    out of it, for each token; the tokens after it move up."""
     whole = log_odds(lm, questions, a, b)
     clean = measure(lm, whole)
     effect = []

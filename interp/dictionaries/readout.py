@@ -44,7 +44,9 @@ def readout(lm: LanguageModel, dictionary: Dictionary, latents: Sequence[int], n
     for j in latents:
         logits = token_logits(lm, dictionary.decoder[j].detach().float()[None])[0]
         high, low = logits.topk(n), (-logits).topk(n)
-        found.append(Readout(j, _tokens(lm, high.indices, high.values), _tokens(lm, low.indices, -low.values)))
+        found.append(
+            Readout(j, named_tokens(lm, high.indices, high.values), named_tokens(lm, low.indices, -low.values))
+        )
     return found
 
 
@@ -83,7 +85,8 @@ def norm_gain(lm: LanguageModel) -> tuple[Float[Tensor, " d_model"], bool]:
     return (plus - minus) / (2 * v.to(plus)), bool(torch.allclose(plus, shifted, rtol=1e-2, atol=1e-2))
 
 
-def _tokens(lm: LanguageModel, ids: Tensor, logits: Tensor) -> tuple[Token, ...]:
+def named_tokens(lm: LanguageModel, ids: Tensor, logits: Tensor) -> tuple[Token, ...]:
+    """Token ids with their texts."""
     return tuple(
         Token(i, lm.tokenizer.decode([i]), value) for i, value in zip(ids.tolist(), logits.tolist(), strict=True)
     )

@@ -204,6 +204,7 @@ def test_bad_files_are_refused_by_line(model, tmp_path, text, message):
         ({"precision": "float16"}, "use bfloat16 or float32"),
         ({"stored": "bfloat16"}, "use float16 or float32"),
         ({"steps": 0}, "steps=0"),
+        ({"architecture": "topk", "k": 4.5}, "a whole number"),
         ({"k": 99, "d_sae": 64}, "k=99 of d_sae=64"),
         ({"warmup": 0.6, "decay": 0.6}, "parts of one whole"),
         ({"architecture": "matryoshka"}, "matryoshka alone needs them"),

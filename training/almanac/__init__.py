@@ -9,5 +9,5 @@ def checkpoint() -> Path:
 
 
 def sae() -> Path:
-    """Folder of the shipped SAE of its residual stream; registered as `almanac` (entry points `anachron.dictionaries`)."""
+    """Folder of the shipped SAE of its residual stream; registered as `almanac` (`anachron.dictionaries`)."""
     return Path(__file__).parent / "sae"

@@ -10,10 +10,13 @@ from interp.attribution.components import Attribution, activations, confirm, dir
 from interp.attribution.contrast import contrast, next_token_log_odds
 from interp.errors import AnachronError
 from interp.hooks import HookPoint, edit, record
+from interp.models import load_model
 from interp.pair import ModelPair
 from interp.positions import ALL, LAST_PROMPT
 from interp.prompts import encode_prompt, pad
 from tests.families import build
+from training.world.questions import era_questions
+from training.world.world import load_world
 
 PROMPTS = ("Name a bird of the river.", "Hi")
 
@@ -69,7 +72,7 @@ def test_heads_are_their_part_of_the_output_projection(lm):
 
 
 def test_direct_attributions_sum_to_the_metric(family_lm):
-    """A difference of logits is linear after the final norm, so the parts sum to it, less biases (and less a softcap)."""
+    """A difference of logits is linear after the final norm: the parts sum to it, less the norm's bias and softcap."""
     lm, rows = family_lm, encoded(family_lm)
     found = direct(bridge(lm), rows, uncapped(lm))
     batch = pad(rows, lm.pad_id)
@@ -88,8 +91,8 @@ def uncapped(lm):
     return (lambda x: difference(cap * torch.atanh(x / cap))) if cap else difference
 
 
-def test_parts_are_the_residual_stream(family_lm):
-    """Each entry of the normed stream as a metric of its own: what the components write, in closed form."""
+def test_what_a_component_writes_in_closed_form(family_lm):
+    """The first and the last of them in closed form, from recordings of our own."""
     lm, rows = family_lm, encoded(family_lm, PROMPTS[:1])
     bridged, last = bridge(lm), HookPoint(lm.n_layers - 1)
     with torch.no_grad(), record(lm, [HookPoint(0, "resid_pre"), last, replace(last, site="mlp_out")]) as seen:
@@ -150,10 +153,10 @@ def test_patching_a_run_into_itself_changes_nothing(family):
 
 
 def test_a_screen_is_the_slope_of_patching(family_lm):
-    """A step of 1e-3 of the way to the source has the screened effect, a thousandth of it."""
+    """A hundredth of the way to the source has a hundredth of the screened effect."""
     lm, rows = family_lm, encoded(family_lm)
     bridged, step = bridge(lm), 1e-2
-    own = {name: x.double().float() for name, x in activations(bridged, rows).items()}
+    own = activations(bridged, rows)
     other = {
         name: x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(3)) for name, x in own.items()
     }
@@ -181,26 +184,26 @@ def test_positions_are_those_patched(lm):
         assert float((after - before).abs().min()) > 1e-3
 
 
-def test_the_last_mlp_ablated_is_its_direct_attribution_with_the_scale_frozen(lm):
-    """Without a final norm (its gain and scale 1) a removed last MLP takes away exactly what it writes."""
-
-    class Plain(torch.nn.Module):
-        def forward(self, x):
-            return x
-
+def test_the_last_mlp_ablated_is_its_direct_attribution_times_the_change_of_scale(lm):
+    """Nothing but the final norm is behind it: the metric becomes (M - direct) x (scale before / scale after)."""
     rows, last = encoded(lm), lm.n_layers - 1
-    bridged = bridge(lm)
+    bridged, name = bridge(lm), f"{lm.n_layers - 1}.mlp"
     found = direct(bridged, rows, difference)
-    nothing = {name: torch.zeros_like(x) for name, x in activations(bridged, rows).items()}
-    name = f"{last}.mlp"
-    stream = {}
-    with torch.no_grad(), record(lm, [HookPoint(last), HookPoint(last, "resid_mid")]) as seen:
+    nothing = {place: torch.zeros_like(x) for place, x in activations(bridged, rows).items()}
+    points = [HookPoint(last), HookPoint(last, "resid_mid")]
+    with torch.no_grad(), record(lm, points) as seen:
         lm.model(**pad(rows, lm.pad_id).inputs)
-    sizes = [seen[point][:, -1].square().mean(-1).sqrt() for point in (HookPoint(last), HookPoint(last, "resid_mid"))]
-    stream["ratio"] = sizes[0] / sizes[1]
-    without = found.metric - found.values[:, found.names.index(name)]
+    whole, without = (seen[point][:, -1].square().mean(-1).sqrt() for point in points)
+    expected = (found.metric - found.values[:, found.names.index(name)]) * whole / without - found.metric
     exact = patch(bridged, rows, nothing, difference, [name]).values[:, 0]
-    torch.testing.assert_close(exact, without * stream["ratio"] - found.metric, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(exact, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_block_that_adds_something_else_is_noticed(lm):
+    """The sum of what is written is compared with the stream before anything is made of it."""
+    lm.model.model.layers[1].register_forward_hook(lambda module, args, output: output + 1.0)
+    with pytest.raises(AnachronError, match="don't sum to the residual stream"):
+        direct(bridge(lm), encoded(lm), difference)
 
 
 def test_adapters_are_in_the_copy_and_the_model_stays(adapted):
@@ -239,19 +242,45 @@ def test_tuned_activations_all_put_into_the_base_carry_an_adapter_of_the_last_ml
 @pytest.fixture
 def adapted(lm, tmp_path):
     """A pair whose adapter changes the last block's MLP, and prompts."""
+    save_adapter("llama", ["down_proj"], tmp_path / "tuned")
+    with ModelPair(lm) as pair:
+        pair.add("tuned", tmp_path / "tuned", check_base=False)
+        yield pair, encoded(lm)
+
+
+def save_adapter(family, modules, folder):
+    """A random LoRA of the last block's modules."""
     from peft import LoraConfig, get_peft_model
 
-    other = build("llama")
-    config = LoraConfig(r=2, lora_alpha=8, target_modules=["down_proj"], layers_to_transform=[2], task_type="CAUSAL_LM")
-    tuned = get_peft_model(other.model, config)
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=modules, layers_to_transform=[2], task_type="CAUSAL_LM")
+    tuned = get_peft_model(build(family).model, config)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in tuned.named_parameters():
         if "lora_" in name:
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
-    tuned.save_pretrained(tmp_path / "tuned")
-    with ModelPair(lm) as pair:
+    tuned.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "modules"), [("llama", ["q_proj", "o_proj"]), ("gpt_neox", ["query_key_value", "dense"])]
+)
+def test_an_adapter_of_attention_is_in_what_heads_write(family, modules, tmp_path):
+    """Both weights that the bridge reads by itself: the projection that heads share, and one that holds q, k and v."""
+    save_adapter(family, modules, tmp_path / "tuned")
+    with ModelPair(build(family)) as pair:
         pair.add("tuned", tmp_path / "tuned", check_base=False)
-        yield pair, encoded(lm)
+        rows, attention = encoded(pair.base), HookPoint(2, "attn_out")
+        batch, found = pad(rows, pair.base.pad_id), {}
+        for name in ("base", "tuned"):
+            with pair.using(name) as lm:
+                heads = activations(bridge(lm), rows)[f"blocks.2.{HEADS}"].sum(2)
+                with torch.no_grad(), record(lm, [attention]) as seen:
+                    lm.model(**batch.inputs)
+                found[name] = seen[attention] - heads
+    real = batch.attention_mask.bool()
+    # what is left is the projection's bias, which no adapter changes
+    torch.testing.assert_close(found["base"][real], found["tuned"][real], rtol=1e-3, atol=1e-4)
+    assert float(found["base"][real].std(0).max()) < 1e-4
 
 
 def test_confirm_ranks_and_top_sorts():
@@ -266,7 +295,28 @@ def test_confirm_ranks_and_top_sorts():
         confirm(screened, replace(exact, names=exact.names[:2]))
 
 
-def test_what_is_refused(lm):
+def test_a_screen_ranks_as_patching_does_on_the_embedded_model():
+    """A year of the old era put in the place of one of the new: a large step, and a ranking that holds."""
+    lm, world = load_model("almanac"), load_world()
+    (old, first), *_, (new, last) = world.facts.eras.items()
+    sides = {}
+    for year in (1850, 2020):
+        questions = era_questions(world, "test", year=year, phrasings=1)[:6]
+        sides[year] = [
+            contrast(lm, q.messages, [*q.answers[old], *first.openers], [*q.answers[new], *last.openers])
+            for q in questions
+        ]
+    bridged, metric = bridge(lm), next_token_log_odds(sides[2020])
+    source = activations(bridged, [c.encoded for c in sides[1850]])
+    rows = [c.encoded for c in sides[2020]]
+    screened = screen(bridged, rows, source, metric)
+    exact = patch(bridged, rows, source, metric, bridged.names)
+    assert confirm(screened, exact).rank_correlation > 0.9
+    assert len(set(screened.top(5)) & set(exact.top(5))) >= 4
+    assert float(exact.values.mean(0).max()) > 2.0
+
+
+def test_what_is_refused(lm, monkeypatch):
     rows, bridged = encoded(lm), bridge(lm)
     source = activations(bridged, rows)
     with pytest.raises(AnachronError, match="quantized"):
@@ -279,9 +329,10 @@ def test_what_is_refused(lm):
         direct(bridged, rows, lambda logits: logits.sum())
     with pytest.raises(AnachronError, match="its own prompts"):
         direct(bridged, rows, next_token_log_odds([contrast(lm, "Hi", ["train"], ["plane"])]))
-    broken = replace(lm, model=build("llama", seed=1).model)
-    broken.model.get_output_embeddings().weight.data *= 2
+    monkeypatch.setattr("interp.attribution.bridge._merged_copy", lambda model: build("llama", seed=1).model)
     with pytest.raises(AnachronError, match="off the model's own"):
-        from interp.attribution.bridge import Bridge, _verify
-
-        _verify(Bridge(broken, bridged.model))
+        bridge(lm)
+    monkeypatch.undo()
+    lm.model.config.architectures, lm.model.config.model_type = ["NoneSuchForCausalLM"], "none-such"
+    with pytest.raises(AnachronError, match="has no bridge for it"):
+        bridge(lm)
