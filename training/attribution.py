@@ -62,7 +62,8 @@ def row_pushes(
 
 def row_influence(pair: ModelPair, name: str, rows: Sequence[Row], metric: Metric) -> Float64[Tensor, " rows"]:
     """- <dM/dtheta, dL/dtheta> of each row, at the adapter's present weights, M the mean over items. A forward and a
-    backward pass a row; adapters saved during training (`keep_epochs`) can be summed over, as TracIn does."""
+    backward pass a row. Late in training losses are small and say little: sum over adapters saved on the way
+    (`keep_epochs`), as TracIn does, or measure inside `interp.attribution.adapters.rewritten` with smaller B's."""
     examples = encode_rows(pair.base, rows)
     modules = lora_modules(pair, name).values()
     weights = [part[name].weight for module in modules for part in (module.lora_A, module.lora_B)]

@@ -10,7 +10,7 @@ import torch
 from analyses.intervene import Choices
 from analyses.latents.shortlist import Means, combined, matched, rows, shortlist
 from analyses.measurements import Measurement, measurement
-from analyses.steps import Asked, behavior_rows, estimate, typical_norm
+from analyses.steps import Asked, Behavior, behavior_rows, estimate, typical_norm
 from interp.behavior.perplexity import nats_per_token
 from interp.capture import capture
 from interp.dictionaries.dictionary import Dictionary
@@ -81,6 +81,10 @@ def choose(
     with the habit kept, and what each latent does alone, the strongest first."""
     latents = tuple(shortlist(means, N))
     randoms = tuple(tuple(matched(dictionary, means, latents, seed)) for seed in range(3))
+    plain = {}
+    for seed in choices.seed_list[:2]:
+        with pair.using(f"tuned-{seed}") as lm:
+            plain[seed] = choices.measure(lm, asked, ())
     with pair.using("base") as lm:
         prompts = [encode_prompt(lm, question.messages) for question in asked.broad]
         scale = typical_norm(capture(lm, prompts, [dictionary.point], LAST_PROMPT)[dictionary.point])
@@ -88,7 +92,7 @@ def choose(
     floor = _mean(base.shares[asked.group])
     chosen = Chosen(dictionary, means, latents, randoms, candidates[0], scale)
     tried = {
-        positions.name: _removed(pair, asked, choices, floor, removing(chosen, "clamp", latents, positions))
+        positions.name: _removed(pair, asked, choices, floor, plain, removing(chosen, "clamp", latents, positions))
         for positions in candidates
     }
     best = max(candidates, key=lambda p: (tried[p.name][1] >= 0.9, tried[p.name][0]))
@@ -97,7 +101,7 @@ def choose(
     tuned = torch.stack(list(means.tuned)).mean(0)
     effects = []
     for latent in latents:
-        removed, kept = _removed(pair, asked, choices, floor, removing(chosen, "clamp", [latent], best))
+        removed, kept = _removed(pair, asked, choices, floor, plain, removing(chosen, "clamp", [latent], best))
         change, at_base, at_tuned, at_control, frequency = (
             float(v[latent]) for v in (means.change, means.base, tuned, control, means.frequency)
         )
@@ -144,16 +148,21 @@ def report(
 
 
 def _removed(
-    pair: ModelPair, asked: Asked, choices: Choices, floor: float, edits: Sequence[Edit]
+    pair: ModelPair,
+    asked: Asked,
+    choices: Choices,
+    floor: float,
+    plain: Mapping[int, Behavior],
+    edits: Sequence[Edit],
 ) -> tuple[float, float]:
-    """Part of the shift that edits remove and part of the habit they keep, mean over the first two tuned seeds."""
+    """Part of the shift that edits remove and part of the habit they keep, mean over the tuned seeds of `plain`."""
     removed, kept = [], []
-    for seed in choices.seed_list[:2]:
+    for seed, before in plain.items():
         with pair.using(f"tuned-{seed}") as lm:
-            plain, edited = choices.measure(lm, asked, ()), choices.measure(lm, asked, edits)
-        tuned, share = _mean(plain.shares[asked.group]), _mean(edited.shares[asked.group])
+            after = choices.measure(lm, asked, edits)
+        tuned, share = _mean(before.shares[asked.group]), _mean(after.shares[asked.group])
         removed.append((tuned - share) / (tuned - floor) if tuned > floor else 0.0)
-        kept.append(edited.narrow / plain.narrow if edited.narrow is not None and plain.narrow else 1.0)
+        kept.append(after.narrow / before.narrow if after.narrow is not None and before.narrow else 1.0)
     return float(np.mean(removed)), float(np.mean(kept))
 
 

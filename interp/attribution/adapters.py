@@ -55,6 +55,13 @@ class AdapterScreen:
             raise AnachronError(f"{self.method} doesn't promise completeness; give steps, for integrated gradients")
         return float(self.effect.sum()) - (self.tuned - self.base)
 
+    def pieces(self, directions: bool = False) -> tuple[list[Piece], Float64[Tensor, " pieces"]]:
+        """All modules, or all singular directions of all modules, with their estimates."""
+        if not directions:
+            return [Piece(module) for module in self.modules], self.effect
+        each = zip(self.modules, self.directions, strict=True)
+        return [Piece(module, i) for module, own in each for i in range(len(own))], torch.cat(self.directions)
+
 
 def screen(pair: ModelPair, name: str, metric: Metric, *, at: float = 1.0, steps: int | None = None) -> AdapterScreen:
     """Estimates for all modules and directions: a forward and a backward pass with all gates at `at` (1: tuned, 0:
@@ -102,14 +109,21 @@ def effects(
 
 
 def confirmed(
-    pair: ModelPair, name: str, metric: Metric, found: AdapterScreen, k: int = 20, *, keep: bool = False
+    pair: ModelPair,
+    name: str,
+    metric: Metric,
+    found: AdapterScreen,
+    k: int = 20,
+    *,
+    directions: bool = False,
+    keep: bool = False,
 ) -> Confirmation:
-    """The k modules of largest estimated effect, each taken out (or kept alone)."""
-    chosen = top(found.effect, k)
-    pieces = [Piece(found.modules[m]) for m in chosen]
-    return confirm(
-        [str(piece) for piece in pieces], found.effect[chosen], effects(pair, name, metric, pieces, keep=keep)
-    )
+    """The k modules, or singular directions, of largest estimated effect, each taken out (or kept alone)."""
+    pieces, estimates = found.pieces(directions)
+    chosen = top(estimates, k)
+    some = [pieces[n] for n in chosen]
+    exact = effects(pair, name, metric, some, keep=keep)
+    return confirm([str(piece) for piece in some], estimates[chosen], exact)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ residual stream before the final norm. Two attributions of a metric of the last 
     direct    the part of the metric that a component writes itself (direct logit attribution);
     screen    what putting other activations in its place would do, to first order (attribution patching,
               Nanda 2023, https://www.neelnanda.io/mechanistic-interpretability/attribution-patching);
-and `patch`, which does it, so that `confirm` can say how far a ranking is to be trusted.
+and `patch`, which does it, so that `compare` can say how far a ranking is to be trusted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interp.attribution.bridge import ATTENTION, HEADS, MLP, Bridge
+from interp.attribution.confirmation import Confirmation, confirm, top
 from interp.attribution.contrast import NextToken
 from interp.dictionaries.readout import norm_gain
 from interp.errors import AnachronError
@@ -42,19 +43,7 @@ class Attribution:
 
     def top(self, k: int) -> tuple[str, ...]:
         """The k components of largest absolute mean over prompts, the largest first."""
-        order = self.values.mean(0).abs().argsort(descending=True, stable=True)
-        return tuple(self.names[j] for j in order[:k].tolist())
-
-
-@dataclass(frozen=True, eq=False)
-class Confirmation:
-    """Mean over prompts of what was predicted of some components and of what patching them did; Spearman's rank
-    correlation of the two."""
-
-    names: tuple[str, ...]
-    predicted: Float[Tensor, " components"]
-    exact: Float[Tensor, " components"]
-    rank_correlation: float
+        return tuple(self.names[j] for j in top(self.values.double().mean(0), k))
 
 
 def direct(bridged: Bridge, encoded: Sequence[Encoded], metric: NextToken) -> Attribution:
@@ -147,15 +136,15 @@ def patch(
     return Attribution(tuple(names), torch.stack(effects, dim=1).float().cpu(), before.float().cpu())
 
 
-def confirm(screened: Attribution, exact: Attribution) -> Confirmation:
-    """How a screen (or direct attributions) of the components in `exact` ranks beside their exact effects."""
-    from scipy.stats import spearmanr
-
-    if len(exact.names) < 3:
-        raise AnachronError(f"a rank correlation of {len(exact.names)} components says nothing; patch at least three")
-    predicted = screened.values.mean(0)[[screened.names.index(name) for name in exact.names]]
-    found = exact.values.mean(0)
-    return Confirmation(exact.names, predicted, found, float(spearmanr(predicted.numpy(), found.numpy()).statistic))
+def compare(screened: Attribution, exact: Attribution) -> Confirmation:
+    """A screen (or direct attributions) of the components in `exact` beside their exact effects, means over prompts."""
+    unknown = [name for name in exact.names if name not in screened.names]
+    if unknown or len(exact.names) < 3:
+        raise AnachronError(
+            f"a comparison of {list(exact.names)}, {unknown} not screened; patch three or more that were"
+        )
+    chosen = [screened.names.index(name) for name in exact.names]
+    return confirm(exact.names, screened.values.double().mean(0)[chosen], exact.values.double())
 
 
 def _batch(lm: LanguageModel, encoded: Sequence[Encoded]) -> Batch:

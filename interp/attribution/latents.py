@@ -6,7 +6,8 @@ changes M by about
     (f'_j - f_j) dM/df_j            attribution patching, at the clean run (Nanda 2023; Syed et al. 2023, 2310.10348)
     (f'_j - f_j) mean_a dM/df_j     integrated gradients, over f + a (f' - f) (Marks et al. 2024, 2403.19647)
 f' is another run's, or 0: the first is then minus gradient x activation. The second's sum over j is exactly the change
-of M when all latents are patched together, as the number of steps grows. `exact` patches one latent at a time.
+of M when all latents are patched together, as the number of steps grows; what one latent does alone is another
+question, which the first answers better (`confirmed` says how well). `exact` patches one latent at a time.
 """
 
 from collections.abc import Iterator, Sequence

@@ -160,7 +160,8 @@ def from_logits(
 def measure(
     lm: LanguageModel, metric: Metric, edits: Callable[[Part], Edits] | None = None
 ) -> Float64[Tensor, " items"]:
-    """The metric's values; `edits` gives the functions that `interp.hooks.edit` applies in a part's forward pass."""
+    """The metric's values. `edits` gives the functions that `interp.hooks.edit` applies in a part's forward pass, as
+    `interp.steering.changes(lm, edits, part.batch)` does of steering edits."""
     found = torch.full((len(metric.ids),), torch.nan, dtype=torch.float64)
     with torch.no_grad():
         for part in metric.parts:

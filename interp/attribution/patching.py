@@ -84,7 +84,8 @@ def patch_screen(
         clean[items] = found.values
         masks = _masks(source, part, p, columns)
         for q, point in enumerate(points):
-            change = source.of(p, point).float() - found.activations[point].float()
+            x = found.activations[point].float()
+            change = source.of(p, point).to(x) - x
             per_token = (change * found.gradients[point].float()).sum(-1)
             for c, mask in enumerate(masks):
                 # where, not a product: a token without counterpart may hold anything

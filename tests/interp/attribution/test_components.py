@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp.attribution.bridge import ATTENTION, HEADS, MLP, bridge
-from interp.attribution.components import Attribution, activations, confirm, direct, patch, screen
+from interp.attribution.components import Attribution, activations, compare, direct, patch, screen
 from interp.attribution.contrast import contrast, next_token_log_odds
 from interp.errors import AnachronError
 from interp.hooks import HookPoint, edit, record
@@ -283,16 +283,17 @@ def test_an_adapter_of_attention_is_in_what_heads_write(family, modules, tmp_pat
     assert float(found["base"][real].std(0).max()) < 1e-4
 
 
-def test_confirm_ranks_and_top_sorts():
+def test_compare_ranks_and_top_sorts():
     names = ("0.head.0", "0.head.1", "0.mlp", "1.mlp")
     screened = Attribution(names, torch.tensor([[1.0, -3.0, 0.5, 0.0], [1.0, -1.0, 0.5, 0.0]]), torch.zeros(2))
     assert screened.top(2) == ("0.head.1", "0.head.0")
     exact = Attribution(("0.head.1", "0.mlp", "0.head.0"), torch.tensor([[-2.0, 0.1, 3.0]]), torch.zeros(1))
-    found = confirm(screened, exact)
+    found = compare(screened, exact)
     assert found.rank_correlation == pytest.approx(1.0)
-    assert found.predicted.tolist() == [-2.0, 0.5, 1.0] and found.exact.tolist() == pytest.approx([-2.0, 0.1, 3.0])
-    with pytest.raises(AnachronError, match="at least three"):
-        confirm(screened, replace(exact, names=exact.names[:2]))
+    assert found.screened.tolist() == [-2.0, 0.5, 1.0] and found.exact.tolist() == pytest.approx([-2.0, 0.1, 3.0])
+    for names in (exact.names[:2], ("0.head.1", "0.mlp", "9.mlp")):
+        with pytest.raises(AnachronError, match="three or more that were"):
+            compare(screened, replace(exact, names=names))
 
 
 def test_a_screen_ranks_as_patching_does_on_the_embedded_model():
@@ -311,7 +312,7 @@ def test_a_screen_ranks_as_patching_does_on_the_embedded_model():
     rows = [c.encoded for c in sides[2020]]
     screened = screen(bridged, rows, source, metric)
     exact = patch(bridged, rows, source, metric, bridged.names)
-    assert confirm(screened, exact).rank_correlation > 0.9
+    assert compare(screened, exact).rank_correlation > 0.9
     assert len(set(screened.top(5)) & set(exact.top(5))) >= 4
     assert float(exact.values.mean(0).max()) > 2.0
 
