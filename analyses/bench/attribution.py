@@ -14,28 +14,31 @@ from training.world.questions import era_questions
 from training.world.world import load_world
 
 D_SAE, L0 = 1024, 16
-TIMED = 8  # latents that are patched; the loop over all active ones takes as much longer as there are more of them
+TIMED, QUICK = (
+    8,
+    2,
+)  # latents that are patched; the loop over all active ones takes as much longer as there are more of them
 
 
 def attribution_screens(lm: LanguageModel, repeats: int, quick: bool = False) -> list[Ratio]:
     """Seconds of two passes over those of the exact loop: latents of a random SAE (a zero patch of every active one),
     and the residual stream at the prompt's last tokens (a dated run into the undated)."""
-    n = 1 if quick else 3
+    n, timed = (1, QUICK) if quick else (3, TIMED)
     plain, dated = (_metric(lm, n, year) for year in (None, 1849))
     sae = _sae(lm.d_model)
     patch = LatentPatch(sae)
     n_active = int(screen(lm, plain, patch).effect.any(0).sum())
-    points = [HookPoint(layer) for layer in range(lm.n_layers)]
+    points = [HookPoint(layer) for layer in range(lm.n_layers)][: 2 if quick else None]
     source = record_aligned(lm, dated, plain, points)
     columns = prompt_columns(plain, 1 if quick else 4)
     jobs = {
         "latents": lambda: screen(lm, plain, patch),
-        "latents exactly": lambda: exact(lm, plain, patch, range(TIMED)),
+        "latents exactly": lambda: exact(lm, plain, patch, range(timed)),
         "cells": lambda: patch_screen(lm, plain, source, points, columns),
         "cells exactly": lambda: patch_map(lm, plain, source, points, columns),
     }
     seconds = in_turn(jobs, repeats)
-    loop = [s * n_active / TIMED for s in seconds["latents exactly"]]
+    loop = [s * n_active / timed for s in seconds["latents exactly"]]
     size = f"{lm.name}, {n} questions"
     return [
         summarise("latent screen / exact loop", f"{size}, {n_active} active", seconds["latents"], loop, target=0.05),

@@ -33,6 +33,7 @@ def bench(
 
     import torch
 
+    from analyses.bench.attribution import attribution_screens
     from analyses.bench.costs import (
         birds_run,
         by_nnsight,
@@ -74,6 +75,8 @@ def bench(
         found += crosscoder_steps(2 if quick else 3, quick) + scaling(repeats, quick)
         say("encoding by an SAE")
         found += sae_encode(repeats, quick)
+        say("attribution by two passes and by exact loops")
+        found += attribution_screens(subject(model, model), 2 if quick else 3, quick)
         say("anachron --help, in fresh processes")
         found.append(help_seconds(repeats))
         if birds:

@@ -10,7 +10,7 @@ from interp.attribution.metric import from_logits, log_odds, measure
 from interp.attribution.tokens import attribute_tokens, confirmed_tokens, left_out, replaced
 from interp.behavior.questions import Question
 from interp.errors import AnachronError
-from interp.positions import ALL, LAST_PROMPT, PROMPT, span
+from interp.positions import ALL, PROMPT, span
 from interp.prompts import encode_answers, encode_prompt
 from tests.interp.attribution.planted import BIRD, OPEN, PROMPTS, QUESTIONS, Counted, linear, linear_metric, readout
 
@@ -41,13 +41,13 @@ def test_on_a_linear_model_estimates_are_exact_and_known(kind):
 
 def test_integrated_gradients_are_complete_on_every_family(family_lm):
     metric = log_odds(family_lm, QUESTIONS, "old", "new")
-    for positions in (PROMPT, LAST_PROMPT, span(3, 6)):
+    for positions in (PROMPT, span(3, 6)):
         prompts = others(metric)
-        found = attribute_tokens(family_lm, metric, prompts, steps=64, positions=positions)
+        found = attribute_tokens(family_lm, metric, prompts, steps=40, positions=positions)
         change = found.clean - found.patched
         assert float(found.gap.abs().max()) < 0.02 + 0.05 * float(change.abs().max()), positions
         for effect, ids in zip(found.effect, metric.prompts, strict=True):
-            chosen = {PROMPT: range(len(ids)), LAST_PROMPT: [len(ids) - 1], span(3, 6): range(3, 6)}[positions]
+            chosen = range(len(ids)) if positions == PROMPT else range(3, 6)
             assert set(effect.nonzero().squeeze(1).tolist()) == set(chosen)
     # with all tokens replaced, the other end is the metric of the other prompts
     whole = attribute_tokens(family_lm, metric, prompts, steps=1)
