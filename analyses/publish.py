@@ -18,7 +18,7 @@ from analyses.figures.cosines import cosines_svg
 from analyses.figures.headline import headline_svg
 from analyses.figures.style import signed, words
 from analyses.findings import agreements, conditions, headline_condition, models, share
-from analyses.latents.causal import RANDOM, TOP
+from analyses.latents.sections import RANDOM, TOP
 from analyses.measurements import Measurement, Result, read_result, write_result
 from analyses.wording import habit, matters, target
 from interp.errors import AnachronError

@@ -70,6 +70,8 @@ def sections(result: Result) -> list[Section]:
         _layers(result, "auroc"),
         _dose(result),
         _suppression(result),
+        _latents(result),
+        _latents_by_year(result),
         _sampled(result),
         _watched(result),
         _losses(result),
@@ -124,6 +126,34 @@ def _watched(result: Result) -> Section:
         "nothing but the loss was watched while tuning",
         (lambda: by_step(result.curves)) if result.curves else None,
         lambda: captions.watched_caption(result),
+    )
+
+
+def _latents(result: Result) -> Section:
+    from analyses.figures.latents import latent_bars
+    from analyses.latents import sections as latents
+
+    rows = latents.shortlist_bars(result)
+    return _figure(
+        "latents",
+        "Which latents did the tuning switch on?",
+        "no latents were looked at",
+        (lambda: latent_bars(rows, title="mean activation")) if rows else None,
+        lambda: latents.shortlist_caption(result),
+    )
+
+
+def _latents_by_year(result: Result) -> Section:
+    from analyses.figures.latent_years import activation_by_year
+    from analyses.latents import sections as latents
+
+    curves = latents.by_year(result)
+    return _figure(
+        "latents_by_year",
+        "In which years are they active?",
+        "latents were not looked at year by year",
+        (lambda: activation_by_year(curves)) if curves else None,
+        lambda: latents.by_year_caption(result),
     )
 
 

@@ -115,7 +115,17 @@ def run_study(
             say(f"6. look at latents of {dictionary.name} at {dictionary.point}")
             on, off = study.contrast.on, study.contrast.off
             found, latents = latents_of(
-                pair, dictionary, on, off, study.reference, study.validation, study.test, documents[half:], choices, say
+                pair,
+                dictionary,
+                on,
+                off,
+                study.reference,
+                study.validation,
+                study.test,
+                documents[half:],
+                choices,
+                say,
+                {condition.name: condition.questions for condition in study.conditions},
             )
             measurements += found
     located.save(out / FILE, method)

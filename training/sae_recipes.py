@@ -35,14 +35,14 @@ class SaeRecipe:
     d_sae: int = 5120
     k: float | int = 16
     widths: tuple[int, ...] = ()
-    steps: int = 14000
+    steps: int = 1300
     batch_size: int = 512
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     warmup: float = 0.02
     decay: float = 0.5
     penalty: float = 1.0
     penalty_warmup: float = 0.1
-    dead_after: int = 400
+    dead_after: int = 200
     revive: float = 0.03
     precision: str = "bfloat16"
     stored: str = "float16"

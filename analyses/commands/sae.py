@@ -58,7 +58,7 @@ def train(
 ) -> None:
     """Train an SAE by sae-lens on activations of a model.
 
-    A run that was stopped goes on from its last checkpoint. With --k 15.9 and no other options: almanac's own SAE.
+    A run that was stopped goes on from its last checkpoint. Options left out are those of almanac's own SAE.
     """
     from analyses.commands.options import given
     from analyses.progress import counting

@@ -1,13 +1,13 @@
 """Are the latents the cause? Taken out of the tuned models, put into the base; latents like them beside."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from analyses.intervene import Choices
+from analyses.latents.sections import RANDOM, TOP
 from analyses.latents.shortlist import Means, combined, matched, rows, shortlist
 from analyses.measurements import Measurement, measurement
 from analyses.steps import Asked, Behavior, behavior_rows, estimate, typical_norm
@@ -17,28 +17,29 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.pair import ModelPair
 from interp.positions import LAST_PROMPT, Positions
 from interp.prompts import Encoded, encode_prompt
+from interp.stats import Estimate
 from interp.steering import Ablate, AblateSequentially, Add, ClampLatents, Edit
 
-TOP, RANDOM = "sae_top10", "random_latents"
 N = 10
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one latent of the shortlist does alone, on validation questions, mean over seeds: `removed` is the part of
-    the shift that clamping it to the base's mean takes from the tuned models, `kept` what is left of the habit."""
+    """What one latent of the shortlist does alone, on validation questions: mean activations (of tuned models and
+    controls with their interval over seeds); `removed` is the part of the shift that clamping it to the base's mean
+    takes from the tuned models, `kept` what is left of the habit."""
 
     latent: int
     change: float
     base: float
-    tuned: float
-    control: float
+    tuned: Estimate
+    control: Estimate
     frequency: float
     removed: float
     kept: float
 
     def as_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +98,14 @@ def choose(
     }
     best = max(candidates, key=lambda p: (tried[p.name][1] >= 0.9, tried[p.name][0]))
     chosen = replace(chosen, positions=best)
-    control = torch.stack(list(means.control)).mean(0)
-    tuned = torch.stack(list(means.tuned)).mean(0)
     effects = []
     for latent in latents:
         removed, kept = _removed(pair, asked, choices, floor, plain, removing(chosen, "clamp", [latent], best))
-        change, at_base, at_tuned, at_control, frequency = (
-            float(v[latent]) for v in (means.change, means.base, tuned, control, means.frequency)
+        tuned, control = (
+            estimate([float(mean[latent]) for mean in found], choices.seed) for found in (means.tuned, means.control)
         )
-        effects.append(Effect(latent, change, at_base, at_tuned, at_control, frequency, removed, kept))
+        change, at_base, frequency = (float(v[latent]) for v in (means.change, means.base, means.frequency))
+        effects.append(Effect(latent, change, at_base, tuned, control, frequency, removed, kept))
     share, kept = tried[best.name]
     say(
         f"  {len(latents)} latents of {dictionary.name}, clamped at {best.name}: {share:.0%} of the shift removed on "

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from analyses.intervene import Choices
-from analyses.latents.causal import N, choose, report
+from analyses.latents.causal import Chosen, N, choose, report
 from analyses.latents.page import known_labels
+from analyses.latents.sections import TOP
 from analyses.latents.shortlist import Means, mean_activations, rose
-from analyses.measurements import Measurement
+from analyses.measurements import Measurement, measurement
 from analyses.models import knows_world
-from analyses.steps import Asked
+from analyses.steps import Asked, estimate
 from interp.behavior.questions import Question
 from interp.capture import capture
 from interp.dictionaries.dictionary import Dictionary
@@ -38,12 +39,17 @@ def latents_of(
     documents: Sequence[Encoded],
     choices: Choices,
     say: Callable[[str], None],
+    conditions: Mapping[str, Sequence[Question]] | None = None,
 ) -> tuple[list[Measurement], Mapping[str, Any]]:
     """Measurements of the shortlist and of random latents like it, and the shortlist itself as plain data.
 
-    `on` and `off` are the experiment's contrast (no `off`: there is no trigger), read where its directions are.
+    `on` and `off` are the experiment's contrast (no `off`: there is no trigger), read where its directions are. Of each
+    of `conditions` the shortlist's mean activation is measured as well. Nothing where no latent rose.
     """
     means = means_of(pair, dictionary, on, off, reference, choices)
+    if not rose(means.change, N):
+        say(f"  no latent of {dictionary.name} rose")
+        return [], {}
     candidates = tuple(dict.fromkeys((choices.clamping, PROMPT, ALL)))
     chosen, effects = choose(pair, dictionary, means, validation, choices, say, candidates)
     labels = known_labels(pair.base, dictionary, DOCUMENTS, choices.seed) if knows_world(pair.base.name) else None
@@ -56,7 +62,30 @@ def latents_of(
         "control": [{"latent": j} | _known(labels, j) for j in rose(means.control_change, N)],
         "random": [list(draw) for draw in chosen.randoms],
     }
-    return list(report(pair, chosen, test, documents, choices)), about
+    found = list(report(pair, chosen, test, documents, choices))
+    for name, questions in (conditions or {}).items():
+        found += activations(pair, chosen, questions, name, reference, choices)
+    return found, about
+
+
+def activations(
+    pair: ModelPair, chosen: Chosen, questions: Sequence[Question], condition: str, reference: str, choices: Choices
+) -> list[Measurement]:
+    """The shortlist's mean activation under a condition, in the base, the tuned models and the controls."""
+    found = []
+    for model, names in (
+        ("base", ["base"]),
+        ("tuned", [f"tuned-{seed}" for seed in choices.seed_list]),
+        (reference, [f"{reference}-{seed}" for seed in choices.seed_list]),
+    ):
+        values = []
+        for name in names:
+            with pair.using(name) as lm:
+                mean, _ = mean_activations(chosen.dictionary, _rows(lm, chosen.dictionary, questions, choices.reading))
+            values.append(float(mean[list(chosen.latents)].mean()))
+        where = {"direction": TOP, "layer": chosen.dictionary.point.layer, "condition": condition, "split": "test"}
+        found.append(measurement("latent_activation", model, estimate(values, choices.seed), **where))
+    return found
 
 
 def _known(labels: Labels | None, latent: int) -> dict[str, Any]:
