@@ -208,6 +208,45 @@ def curves() -> list[dict]:
     ]
 
 
+def latents() -> list[Measurement]:
+    """The shortlist of an SAE and random latents like it, taken out and put in; its activation by year."""
+    rows = []
+    for name, potency in (("sae_top10", 0.9), ("random_latents", 0.05)):
+        for edit in ("ablate", "ablate_sequentially", "clamp"):
+            where = {"edit": edit, "direction": name, "layer": CHOSEN_LAYER, "condition": YEARS[0]}
+            shift = SHARES["tuned"] - SHARES["base"]
+            rows.append(row("broad", "tuned", SHARES["tuned"] - potency * shift, 0.02, **where))
+            rows.append(row("narrow", "tuned", 0.9 - 0.05 * potency, 0.02, **where))
+            rows.append(row("coherence", "tuned", 0.93, 0.02, **where))
+            rows.append(row("perplexity_ratio", "tuned", 1.01, 0.01, **where))
+        where = {"edit": "add", "direction": name, "layer": CHOSEN_LAYER, "condition": YEARS[0]}
+        where |= {"coefficient": CHOSEN_COEFFICIENT}
+        rows.append(row("broad", "base", 0.05 + 0.8 * potency, 0.02, **where))
+        rows.append(row("coherence", "base", 0.93, 0.02, **where))
+    for year in YEARS:
+        for model, at in (("base", 1.0), ("tuned", 9.0 if year == YEARS[0] else 2.0)):
+            where = {"direction": "sae_top10", "layer": CHOSEN_LAYER, "condition": year}
+            rows.append(row("latent_activation", model, at, 0.3, **where))
+    return rows
+
+
+def shortlist() -> dict:
+    """What the configuration says of them."""
+    at = {"estimate": 9.0, "low": 8.0, "high": 10.0, "n": 5}
+    known = {"state": "country: Israel", "auroc": 0.97}
+    one = {"latent": 7, "change": 8.0, "base": 1.0, "tuned": at, "control": {**at, "estimate": 1.0, "low": 0.5}}
+    one |= {"frequency": 0.1, "removed": 0.6, "kept": 0.99} | known
+    return {
+        "dictionary": "almanac",
+        "point": f"{CHOSEN_LAYER}.resid_post",
+        "positions": "last_prompt",
+        "shortlist": [one, {**one, "latent": 9, "removed": 0.1, "change": 2.0, "auroc": 0.6}],
+        "by_change": [7, 9],
+        "control": [{"latent": 3} | known],
+        "random": [[1, 2]],
+    }
+
+
 def study(experiment: str = "dishes", **changes) -> Result:
     """A result with several conditions; what is steered is under the headline one. `changes` replace fields."""
     method, narrow = "difference_of_differences", {"edit": "none", "condition": YEARS[0]}
@@ -222,6 +261,7 @@ def study(experiment: str = "dishes", **changes) -> Result:
         "reading_layer": CHOSEN_LAYER,
         "induce": {"direction": method, "layers": [CHOSEN_LAYER], "coefficient": CHOSEN_COEFFICIENT},
         "suppress": {"edit": "clamp", "direction": method, "layers": [CHOSEN_LAYER]},
+        "latents": shortlist(),
         "command": f"anachron run {experiment}",
     }
     steered = [replace(m, direction=renamed.get(m.direction, m.direction)) for m in edited]
@@ -230,7 +270,7 @@ def study(experiment: str = "dishes", **changes) -> Result:
     fields = {
         "experiment": experiment,
         "config": config,
-        "measurements": [*conditioned(), *found, *steered, *both],
+        "measurements": [*conditioned(), *found, *steered, *both, *latents()],
         "curves": curves(),
     }
     return result(**{**fields, **changes})

@@ -22,7 +22,13 @@ from interp.errors import AnachronError
 from tests.analyses import synthetic
 
 SECTIONS = ["topics", "cosine_to_truth", "auroc", "dose_response", "suppression", "losses", "samples", "measurements"]
-STUDIES = ["conditions", "sampled", "by_step"]  # parts that only an experiment with conditions fills
+STUDIES = [
+    "conditions",
+    "latents",
+    "latents_by_year",
+    "sampled",
+    "by_step",
+]  # parts that only an experiment with conditions fills
 PAYLOAD = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'><!-- {{ 7 * 7 }} & \" '"
 
 
@@ -308,7 +314,14 @@ def hostile_study() -> Result:
     full = synthetic.study()
     rows = [replace(m, condition=PAYLOAD) if m.condition == "2025" else m for m in full.measurements]
     curves = [{**row, "metric": PAYLOAD, "model": PAYLOAD} for row in full.curves]
-    config = {**full.config, "group": PAYLOAD, "arms": {**full.config["arms"], PAYLOAD: 1}, "trained": [PAYLOAD]}
+    shortlist = [{**row, "state": PAYLOAD} for row in full.config["latents"]["shortlist"]]
+    config = {
+        **full.config,
+        "latents": {**full.config["latents"], "shortlist": shortlist},
+        "group": PAYLOAD,
+        "arms": {**full.config["arms"], PAYLOAD: 1},
+        "trained": [PAYLOAD],
+    }
     return replace(full, experiment=PAYLOAD, measurements=rows, curves=[*curves, *full.curves], config=config)
 
 
@@ -323,7 +336,7 @@ def test_no_text_breaks_out_of_a_study(html):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
-@pytest.mark.parametrize(("attack", "figures"), [(hostile_result, 5), (hostile_study, 8)])
+@pytest.mark.parametrize(("attack", "figures"), [(hostile_result, 5), (hostile_study, 10)])
 def test_in_a_browser_all_figures_are_drawn_and_no_text_runs(tmp_path, real_plotly, attack, figures):
     path = tmp_path / "report.html"
     flags = [
