@@ -9,6 +9,7 @@ import typer
 
 from analyses.commands import crosscoder, judge, sae
 from analyses.commands.ask import ask
+from analyses.commands.attribute import attribute
 from analyses.commands.bench import bench
 from analyses.commands.data import data
 from analyses.commands.diff import diff
@@ -24,7 +25,22 @@ from analyses.commands.section6 import section6
 from analyses.commands.steer import steer
 from interp.errors import AnachronError
 
-COMMANDS = (run, pretrain, data, finetune, epochs, evaluate, ask, diff, latents, steer, section6, report, bench)
+COMMANDS = (
+    run,
+    pretrain,
+    data,
+    finetune,
+    epochs,
+    evaluate,
+    ask,
+    diff,
+    latents,
+    attribute,
+    steer,
+    section6,
+    report,
+    bench,
+)
 GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...]]] = {
     "judge": ("Judge answers, or measure a judge.", (judge.run, judge.check)),
     "sae": ("Train an SAE on activations, or measure one.", (sae.train, sae.evaluate, show)),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analyses.intervene import Choices
+from analyses.intervene import KEPT, Choices
 from analyses.latents.sections import RANDOM, TOP
 from analyses.latents.shortlist import Means, combined, matched, rows, shortlist
 from analyses.measurements import Measurement, measurement
@@ -96,7 +96,10 @@ def choose(
         positions.name: _removed(pair, asked, choices, floor, plain, removing(chosen, "clamp", latents, positions))
         for positions in candidates
     }
-    best = max(candidates, key=lambda p: (tried[p.name][1] >= 0.9, tried[p.name][0]))
+    # as for directions: the most removed among what keeps the habit, else what keeps most of it
+    best = max(
+        candidates, key=lambda p: (tried[p.name][1] >= KEPT, tried[p.name][0 if tried[p.name][1] >= KEPT else 1])
+    )
     chosen = replace(chosen, positions=best)
     effects = []
     for latent in latents:
