@@ -1,0 +1,74 @@
+"""Which modules of the adapter make the change: each taken out, each alone; and their singular directions."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from analyses import steps
+from analyses.attribution.subject import TUNED, Subject, number
+from interp.attribution.adapters import Piece, effects, screen
+from interp.attribution.confirmation import rank_correlation, top
+from interp.attribution.singular import SingularMap, alignment, singular_maps
+from interp.directions import Direction
+
+TOP = 16  # modules taken out and kept, those of largest estimate
+STEPS = 4  # of integrated gradients
+
+
+def modules(subject: Subject, towards: Mapping[int, Direction]) -> dict[str, Any]:
+    """By module: what its loss costs the tuned model, what it alone brings to the base (both exact), and the integrated
+    gradients of its singular directions, which over all modules sum to tuned - base but for `gap`.
+
+    Of modules that write to the stream: how near their update lies to the direction `towards` of its layer, and what
+    95 % of random directions stay below. `rank_correlation` is of the estimate at the tuned model with taking out.
+    """
+    pair, metric = subject.pair, subject.metric
+    whole = screen(pair, TUNED, metric, steps=STEPS)
+    at_tuned = screen(pair, TUNED, metric, at=1.0)
+    maps = {m.module: m for m in singular_maps(pair, TUNED)}
+    chosen = sorted(top(whole.effect, TOP))
+    pieces = [Piece(whole.modules[n]) for n in chosen]
+    without = effects(pair, TUNED, metric, pieces)
+    alone = effects(pair, TUNED, metric, pieces, keep=True)
+    rows = []
+    for place, n in enumerate(chosen):
+        name = whole.modules[n]
+        rows.append(
+            {
+                "module": name,
+                "layer": maps[name].layer,
+                "suppressed": _estimate(without[:, place], subject.seed),
+                "induced": _estimate(alone[:, place], subject.seed),
+                "integrated": float(whole.effect[n]),
+                "directions": whole.directions[n].tolist(),
+                "first_share": number(maps[name].first_share),
+                **_alignment(maps[name], towards, subject.seed),
+            }
+        )
+    exact = without.mean(0)
+    return {
+        "rows": rows,
+        "of": len(whole.modules),
+        "gap": whole.gap,
+        "rank_correlation": number(rank_correlation(at_tuned.effect[chosen], exact)) if len(chosen) > 1 else None,
+        "towards": next(iter(towards.values())).method if towards else None,
+    }
+
+
+def _alignment(m: SingularMap, towards: Mapping[int, Direction], seed: int) -> dict[str, float]:
+    """`cosine` of the update's first direction, `span` of all, each with its band; nothing where it can't be told."""
+    if not m.writes or m.layer is None or m.layer not in towards or not bool((m.values > 0).any()):
+        return {}
+    found = alignment([m], [towards[m.layer]], seed=seed)
+    return {
+        "cosine": float(found.cosine[0][0, 0]),
+        "band": float(found.band[0]),
+        "span": float(found.span[0, 0]),
+        "span_band": float(found.span_band[0]),
+    }
+
+
+def _estimate(values: Tensor, seed: int) -> dict[str, Any]:
+    return asdict(steps.estimate(values.tolist(), seed))
