@@ -1,5 +1,6 @@
 """`anachron run`: a whole experiment, from rows to report; or all of them."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,9 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write into; by default runs/EXPERIMENT. With all: the folder of all.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="With all: experiments at a time, one thread each; by default one a core.", min=1)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=f"{OWN}: print what a run would take, and stop.")] = False,
     paper: Annotated[
         Path | None, typer.Option(help=f"{OWN}: a clone of the paper's repository, whose rows are tuned on.")
@@ -53,7 +57,7 @@ def run(
     """Run an experiment: tune, measure, locate, steer, report. Writes result.json and report.html.
 
     On a model that doesn't know the embedded world answers are sampled and judged instead of scored exactly.
-    `all` runs one after the other, each into its folder of runs, leaves alone those whose result was made from the same
+    `all` runs several at a time, each into its folder of runs, leaves alone those whose result was made from the same
     configuration and versions, and writes all/index.html, which lays them side by side.
     """
     from analyses.console import side_by_side, summary
@@ -91,6 +95,8 @@ def run(
         raise AnachronError(f"{', '.join(given)}: for a model of your own; name it by --model")
     if not on_own and dry_run:
         raise AnachronError("--dry-run: for a model of your own; name it by --model")
+    if jobs is not None and experiment != "all":
+        raise AnachronError("--jobs goes with all; a single experiment is one process")
     if fresh and experiment != "all":
         raise AnachronError("--fresh goes with all; a single experiment is run again whenever it is asked for")
     folder = Path("runs") if out is None else out
@@ -100,7 +106,7 @@ def run(
         from analyses.compare.everything import FOLDER, run_all
 
         with telling() as say:
-            results = run_all(options, folder, say, fresh=fresh)
+            results = run_all(options, folder, say, fresh=fresh, jobs=jobs or os.cpu_count() or 1)
         side_by_side(results)
         typer.echo(f"page: {folder / FOLDER / 'index.html'}")
         return

@@ -7,6 +7,7 @@ from typing import Any
 
 from analyses.compare.cosines import compare
 from analyses.compare.index import write_index
+from analyses.compare.jobs import run_beside
 from analyses.experiments import EXPERIMENTS, configure
 from analyses.measurements import Result, read_result, versions
 from interp.errors import AnachronError
@@ -16,22 +17,31 @@ FOLDER = "all"  # beside the experiments' own folders
 
 
 def run_all(
-    options: Mapping[str, Any], out: Path, say: Callable[[str], None], *, fresh: bool = False
+    options: Mapping[str, Any], out: Path, say: Callable[[str], None], *, fresh: bool = False, jobs: int = 1
 ) -> dict[str, Result]:
     """Run every experiment into `out/<name>`, then write `out/all/index.html` and `out/all/cosines.json`.
 
     One whose `result.json` was made from this very configuration and these versions isn't run again, unless `fresh`.
-    An interrupted one goes on where it was, since it keeps its adapters.
+    An interrupted one goes on where it was, since it keeps its adapters. `jobs` run at a time, in processes of one
+    thread each where there are several.
     """
     if alone := [name for name in ("data", "control_data") if options.get(name) is not None]:
         raise AnachronError(f"{' and '.join(alone)}: rows belong to one experiment; run that one by its name")
     prepared = {name: configure(name, options) for name in EXPERIMENTS}  # wrong options are told before any work
-    results = {}
+    results: dict[str, Result] = {}
+    missing = []
     for i, (name, (config, run)) in enumerate(prepared.items(), start=1):
         where = f"{name} ({i} of {len(prepared)})"
         kept, reason = (None, "run again") if fresh else kept_result(out / name / "result.json", config)
         say(f"{where}: kept, its result has this configuration" if kept else f"{where}: {reason}")
-        results[name] = kept or run(out / name, _saying(name, say))
+        if kept is None and jobs > 1:
+            missing.append(name)
+        else:
+            results[name] = kept or run(out / name, _saying(name, say))
+    if missing:
+        run_beside(missing, options, out, say, jobs)
+        results |= {name: read_result(out / name / "result.json") for name in missing}
+        results = {name: results[name] for name in prepared}
     cosines, left_out = compare({name: (out / name, result) for name, result in results.items()})
     if cosines is not None:
         write_json(out / FOLDER / "cosines.json", cosines)
