@@ -71,12 +71,13 @@ def read_questions(path: str | Path) -> list[Question]:
     Errors: AnachronError with file:line for a line that isn't a question, or an id that was used before.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # on newlines only: splitlines would also cut at U+2028 and friends, which are legal inside JSON strings
+        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise AnachronError(
             f"{path}: can't be read ({error}); it should be a UTF-8 file of one JSON object a line"
         ) from error
-    if not lines:
+    if lines == [""]:
         raise AnachronError(f"{path}: empty file; write one question a line as JSON")
     questions: list[Question] = []
     first_line: dict[str, int] = {}

@@ -110,3 +110,9 @@ def test_missing_and_empty_files(tmp_path):
 def test_the_same_text_by_two_openers_in_two_groups_is_refused():
     with pytest.raises(AnachronError, match="'the old train' is in the groups 'a' and 'b'"):
         question(answers={"a": ("old train",), "b": ("train",)}, openers=("the", "the old"))
+
+
+def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path):
+    question = Question("a", "t", [{"role": "user", "content": "one\u2028two\x85three"}], {"g": ("yes",)})
+    write_questions(tmp_path / "questions.jsonl", [question])
+    assert read_questions(tmp_path / "questions.jsonl") == [question]
