@@ -6,7 +6,7 @@ from analyses.open_questions import MATCH, Effect, Open
 from analyses.opens.config import OpenConfig
 from analyses.opens.judged import Criterion
 from interp.behavior.answers import Answerer, LocalAnswerer
-from interp.behavior.judges.library import find
+from interp.behavior.judges.catalogue import find
 from interp.behavior.judges.prompt import JudgePrompt
 from interp.behavior.judges.prompted import PromptJudge
 from interp.errors import AnachronError

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from analyses.cli import app
 from analyses.judge_checks import against, era_heads, label_of, world_answers, world_judges
 from interp.behavior.agreement import UNPARSEABLE
-from interp.behavior.judges.library import find
+from interp.behavior.judges.catalogue import find
 from interp.behavior.judges.matcher import Matcher, Rule
 from interp.behavior.judges.prompted import PromptJudge
 from interp.behavior.judging import Item, Judgement, judgements

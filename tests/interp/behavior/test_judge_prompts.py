@@ -2,7 +2,7 @@
 
 import pytest
 
-from interp.behavior.judges.library import FOLDER, built_in, find
+from interp.behavior.judges.catalogue import FOLDER, built_in, find
 from interp.behavior.judges.matcher import Matcher
 from interp.behavior.judges.prompt import JudgePrompt, conversation, neutral, read_prompt
 from interp.behavior.judges.replies import read_reply
