@@ -61,6 +61,20 @@ def paired_difference(a: Values, b: Values, *, seed: int = 0, samples: int = 200
     return bootstrap(first - second, seed=seed, samples=samples, level=level)
 
 
+def ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """1, 2, ..., equal values at the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
+    """Pearson's correlation of the ranks, ties at their mean; NaN where one of the two is constant."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+
+
 def _resampled_means(
     array: Float[np.ndarray, "n_seeds *n_questions"], rng: np.random.Generator, samples: int
 ) -> Float[np.ndarray, " samples"]:

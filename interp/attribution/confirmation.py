@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Float64
 from torch import Tensor
 
 from interp.errors import AnachronError
+from interp.stats import spearman
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +42,9 @@ def rank_correlation(a: Float64[Tensor, " n"], b: Float64[Tensor, " n"]) -> floa
     """Spearman's: the correlation of the ranks, equal values sharing their mean rank. NaN if either is constant."""
     if len(a) != len(b) or len(a) < 2:
         raise AnachronError(f"a rank correlation of {len(a)} and {len(b)} values; give two or more pairs")
-    first, second = (_ranks(x.numpy()) for x in (a, b))
-    spread = np.sqrt((first**2).sum() * (second**2).sum())
-    return float(first @ second / spread) if spread > 0 else float("nan")
+    return spearman(a.numpy(), b.numpy())
 
 
 def confirm(labels: Sequence[str], screened: Float64[Tensor, " k"], exact: Float64[Tensor, "items k"]) -> Confirmation:
     """The two side by side."""
     return Confirmation(tuple(labels), screened, exact.mean(0))
-
-
-def _ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks, less their mean."""
-    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[inverse]
-    return ranks - ranks.mean()

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interp.errors import AnachronError
-from interp.stats import Estimate
+from interp.stats import Estimate, ranks, spearman
 
 UNPARSEABLE = "(unparseable)"
 
@@ -117,21 +117,7 @@ def auroc(scores: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> 
     others = len(scores) - n
     if n == 0 or others == 0:
         return float("nan")
-    return float((_ranks(scores)[positive].sum() - n * (n + 1) / 2) / (n * others))
-
-
-def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Pearson's correlation of the ranks, ties at their mean; NaN where one of the two is constant."""
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
-
-
-def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """1, 2, ..., equal values at the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
+    return float((ranks(scores)[positive].sum() - n * (n + 1) / 2) / (n * others))
 
 
 def _estimate(
