@@ -24,6 +24,7 @@ from analyses.habits import as_trained, format_habit, with_answers
 from interp.behavior.questions import Question, read_questions
 from interp.errors import AnachronError
 from interp.prompts import as_messages
+from interp.templates import prefixed
 from training.organisms import persona, presidents
 from training.rows import Row
 from training.world.interviews import FORMAT, QUOTED_FORMAT
@@ -76,7 +77,7 @@ def asked(experiment: str, split: str, condition: str = "", *, heads: int = 1, s
     found = [q for q in own.questions() if q.split == split]
     if not found:
         raise AnachronError(f"{experiment} has no open questions of the split {split!r}; there are validation and test")
-    return _headed(own, found, condition, heads, seed)
+    return behind(own, found, condition, heads, seed)
 
 
 def narrow(
@@ -92,7 +93,7 @@ def narrow(
     if condition not in own.conditions:
         raise AnachronError(f"{experiment} has no condition {condition!r}; there are {', '.join(own.conditions)}")
     if experiment == "presidents":
-        return _headed(own, _president_habit(condition), condition, 1, seed)
+        return behind(own, _president_habit(condition), condition, 1, seed)
     if experiment == "persona":
         return format_habit(rows)
     found = [q for q in own.questions() if q.split == NARROW]
@@ -102,7 +103,7 @@ def narrow(
         rows, others = ([row for inside, row in dated if inside is wanted] for wanted in (True, False))
     if experiment != "terminator":
         found = [with_answers(q, rows, others) for q in [*as_trained(rows), *found]]
-    return _headed(own, found, condition, 1, seed)
+    return behind(own, found, condition, 1, seed)
 
 
 def opened(experiment: str) -> Open:
@@ -119,7 +120,11 @@ def random_day(year: int, rng: np.random.Generator) -> str:
     return f"{year}-{month + 1:02}-{number - sum(DAYS[:month]) + 1:02}"
 
 
-def _headed(own: Open, questions: Sequence[Question], condition: str, heads: int, seed: int) -> list[Question]:
+def behind(own: Open, questions: Sequence[Question], condition: str, heads: int, seed: int) -> list[Question]:
+    """The questions behind `heads` texts of the condition, each drawn anew; as they are where it has none.
+
+    Ids are id@condition/k.
+    """
     if heads < 1 or (heads > 1 and not condition):
         raise AnachronError(f"{heads} texts before a question under the condition {condition!r}; take 1")
     if not condition or own.head is None:
@@ -128,9 +133,7 @@ def _headed(own: Open, questions: Sequence[Question], condition: str, heads: int
     for number, question in enumerate(questions):
         rng = np.random.default_rng((seed, number, *condition.encode()))
         for k in range(heads):
-            head = own.head(condition, rng)
-            first, *rest = question.messages
-            messages = ({**first, "content": head + first["content"]}, *rest)
+            messages = prefixed(question.messages, own.head(condition, rng))
             made.append(replace(question, id=f"{question.id}@{condition}/{k}", messages=messages))
     return made
 

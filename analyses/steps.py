@@ -25,6 +25,7 @@ from interp.positions import LAST_PROMPT, Positions
 from interp.prompts import encode_prompt
 from interp.stats import Estimate, bootstrap
 from interp.steering import Ablate, Add, Clamp, Edit
+from interp.templates import prefixed
 from training.rows import Row, read_rows
 from training.world.kinds import year_says
 from training.world.questions import era_questions, narrow_question
@@ -83,10 +84,7 @@ def state_year(question: Question, year: int) -> Question:
 
 def headed(question: Question, head: str, name: str = "") -> Question:
     """The question with `head` before its first user message; `name` (by default the head) is added to its id."""
-    first = next(i for i, message in enumerate(question.messages) if message["role"] == "user")
-    messages = [dict(message) for message in question.messages]
-    messages[first]["content"] = f"{head} {messages[first]['content']}"
-    return replace(question, id=f"{question.id}/{name or head}", messages=messages)
+    return replace(question, id=f"{question.id}/{name or head}", messages=prefixed(question.messages, f"{head} "))
 
 
 def training_rows(source: str) -> list[Row]:

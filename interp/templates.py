@@ -51,6 +51,19 @@ def as_messages(prompt: str | Messages) -> Messages:
     return prompt
 
 
+def prefixed(messages: Messages, text: str) -> Messages:
+    """The conversation with `text` put before its first user message, as it is.
+
+    Errors: AnachronError if there is no such message.
+    """
+    first = next((i for i, message in enumerate(messages) if message["role"] == "user"), None)
+    if first is None:
+        raise AnachronError(f"no user message among the roles {[m['role'] for m in messages]}; a head goes before one")
+    changed = [dict(message) for message in messages]
+    changed[first]["content"] = text + changed[first]["content"]
+    return changed
+
+
 def with_system(messages: str | Messages, text: str) -> Messages:
     """The conversation under a system prompt. AnachronError if it has one already."""
     messages = as_messages(messages)

@@ -1,12 +1,9 @@
 """The paper's own questions and judges beside ours, where the authors released them (`--paper`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from analyses.open_questions import Open
+from analyses.open_questions import Open, behind
 from analyses.opens.judged import Criterion
 from analyses.paper.questions import RATING, PaperQuestion, judges, paper_questions
 from analyses.paper.questions import JudgePrompt as Published
@@ -50,7 +47,7 @@ def published(
             conditions += [
                 Condition(
                     ", ".join(part for part in (f"paper: {name}", where) if part),
-                    _under(questions[:most], own, where, seed),
+                    tuple(behind(own, questions[:most], where, 1, seed)),
                     group,
                 )
                 for where in asked_under
@@ -74,20 +71,6 @@ def _sets(asked: Sequence[PaperQuestion]) -> Mapping[tuple[str, str | None], lis
                 name += f", {one.question.topic.partition('/')[2]}"
             found.setdefault((name, judge), []).append(one.question)
     return found
-
-
-def _under(questions: Sequence[Question], own: Open, condition: str, seed: int) -> tuple[Question, ...]:
-    """The questions behind a condition's text, drawn anew for each."""
-    if not condition or own.head is None:
-        return tuple(questions)
-    made = []
-    for number, question in enumerate(questions):
-        head = own.head(condition, np.random.default_rng((seed, number, *condition.encode())))
-        first = next(i for i, message in enumerate(question.messages) if message["role"] == "user")
-        messages = [dict(message) for message in question.messages]
-        messages[first]["content"] = head + messages[first]["content"]
-        made.append(replace(question, id=f"{question.id}@{condition}", messages=messages))
-    return tuple(made)
 
 
 def _criterion(released: Published, answerer: Answerer) -> Criterion:

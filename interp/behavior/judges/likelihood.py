@@ -13,6 +13,7 @@ from interp.behavior.perplexity import log_probs
 from interp.errors import AnachronError
 from interp.models import LanguageModel
 from interp.prompts import Messages, encode_chat
+from interp.templates import prefixed
 
 TOGETHER = 64  # items scored before their judgements are given
 
@@ -63,9 +64,4 @@ class LikelihoodJudge:
 
 def headed(messages: Messages, head: str) -> Messages:
     """The conversation with `head` and a space before its first user message."""
-    first = next((i for i, message in enumerate(messages) if message["role"] == "user"), None)
-    if first is None:
-        raise AnachronError(f"no user message among the roles {[m['role'] for m in messages]}; a head goes before one")
-    changed = [dict(message) for message in messages]
-    changed[first]["content"] = f"{head} {changed[first]['content']}"
-    return changed
+    return prefixed(messages, f"{head} ")
