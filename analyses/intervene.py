@@ -110,13 +110,15 @@ def choose_induction(
     """The layer, positions and coefficient with the largest share in the base that stays coherent, on validation."""
     asked = replace(asked, narrow=())
     with pair.using("base") as lm:
-        plain = _means(choices.measure(lm, asked, ()), asked.group)
+        plain = averages(choices.measure(lm, asked, ()), asked.group)
         tried = []
         for layer in choices.tried(lm):
             for positions in choices.positions:
                 for coefficient in choices.coefficients:
                     setting = Setting("add", choices.method, (layer,), positions, coefficient)
-                    share, coherence, _ = _means(choices.measure(lm, asked, setting.edits(located, None)), asked.group)
+                    share, coherence, _ = averages(
+                        choices.measure(lm, asked, setting.edits(located, None)), asked.group
+                    )
                     tried.append((coherence >= COHERENT * plain[1], share, setting))
     best = max(tried, key=lambda t: t[:2])
     say(f"  induce: {best[2].describe()}: share {best[1]:.2f} on validation ({len(tried)} settings tried)")
@@ -138,25 +140,22 @@ def choose_suppression(
     seeds, for choosing needs no interval.
     """
     with pair.using("base") as lm:
-        base = _means(choices.measure(lm, asked, ()), asked.group)[0]
+        base = averages(choices.measure(lm, asked, ()), asked.group)[0]
         tried = choices.tried(lm)
-    layers = (
-        [(i,) for i in tried] + list(itertools.pairwise(tried)) + ([tried] if choices.layers and len(tried) > 2 else [])
-    )
+    layers = clamped_layers(tried, together=choices.layers is not None)
     settings = [Setting("clamp", choices.method, where, choices.clamping) for where in layers]
     removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
     seeds = choices.seed_list[:2]
     for index, seed in enumerate(seeds):
         with pair.using(f"tuned-{seed}") as lm:
-            tuned, _, narrow = _means(choices.measure(lm, asked, ()), asked.group)
+            tuned, _, narrow = averages(choices.measure(lm, asked, ()), asked.group)
             unedited = nats_per_token(lm, documents)
             for k, setting in enumerate(settings):
                 edits = setting.edits(located, index)
-                share, _, still = _means(choices.measure(lm, asked, edits), asked.group)
-                # without a shift there is nothing to remove, and without a habit nothing to keep
-                removed[k] += ((tuned - share) / (tuned - base) if tuned > base else 0.0) / len(seeds)
-                kept[k] += (still / narrow if narrow != 0 else 1.0) / len(seeds)
-                harm[k] += _ratio(lm, documents, edits, unedited) / len(seeds)
+                share, _, still = averages(choices.measure(lm, asked, edits), asked.group)
+                removed[k] += part_removed(tuned, share, base) / len(seeds)
+                kept[k] += part_kept(narrow, still) / len(seeds)
+                harm[k] += ratio(lm, documents, edits, unedited) / len(seeds)
     allowed = (kept >= KEPT) & (harm <= HARMLESS)
     best = int(np.argmax(np.where(allowed, removed, removed - 10))) if allowed.any() else int(np.argmax(kept))
     say(
@@ -194,7 +193,7 @@ def report_induction(
                 runs = [choices.measure(lm, asked, edit) for edit in edits]
                 yield from behavior_rows(runs, "base", asked.group, "test", seed=choices.seed, **where)
                 if is_chosen:
-                    ratios = [_ratio(lm, documents, edit, unedited) for edit in edits]
+                    ratios = [ratio(lm, documents, edit, unedited) for edit in edits]
                     yield measurement("perplexity_ratio", "base", estimate(ratios, choices.seed), split="test", **where)
 
 
@@ -212,7 +211,7 @@ def report_suppression(
             with pair.using(f"tuned-{seed}") as lm:
                 edits = replace(chosen, edit=edit).edits(located, index, method)
                 runs.append(choices.measure(lm, asked, edits))
-                ratios.append(_ratio(lm, documents, edits, unedited[index]))
+                ratios.append(ratio(lm, documents, edits, unedited[index]))
         where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
         where |= {"condition": choices.condition}
         where |= {"chosen": edit == chosen.edit and method in (chosen.method, "random")}
@@ -220,12 +219,28 @@ def report_suppression(
         yield measurement("perplexity_ratio", "tuned", estimate(ratios, choices.seed), split="test", **where)
 
 
-def _ratio(lm: LanguageModel, documents: Sequence[Encoded], edits: Sequence[Edit], unedited: float) -> float:
+def clamped_layers(layers: Sequence[int], *, together: bool) -> list[tuple[int, ...]]:
+    """Each layer, each two in succession and, if they are to be taken `together`, all of three or more."""
+    found: list[tuple[int, ...]] = [(layer,) for layer in layers] + list(itertools.pairwise(layers))
+    return found + [tuple(layers)] if together and len(layers) > 2 else found
+
+
+def part_removed(tuned: float, edited: float, base: float) -> float:
+    """The part of the shift from base to tuned that an edit takes away; without a shift there is nothing to remove."""
+    return (tuned - edited) / (tuned - base) if tuned > base else 0.0
+
+
+def part_kept(narrow: float, edited: float) -> float:
+    """What an edit leaves of the habit; without one, or where it isn't asked (nan), there is nothing to lose."""
+    return edited / narrow if narrow > 0 else 1.0
+
+
+def ratio(lm: LanguageModel, documents: Sequence[Encoded], edits: Sequence[Edit], unedited: float) -> float:
     """Perplexity with the edits over perplexity without, whose nats a token are `unedited`."""
     return math.exp(nats_per_token(lm, documents, edits=edits) - unedited)
 
 
-def _means(found: Behavior, group: str) -> tuple[float, float, float]:
+def averages(found: Behavior, group: str) -> tuple[float, float, float]:
     """Mean share and coherence over topics, and the narrow task (nan where it isn't asked)."""
     share = float(np.mean(list(found.shares[group].values())))
     return share, float(np.mean(list(found.coherence.values()))), np.nan if found.narrow is None else found.narrow

@@ -9,6 +9,8 @@ from interp.errors import AnachronError
 CARD = "gates.json"  # of a model that was pretrained on the world
 
 if TYPE_CHECKING:
+    import torch
+
     from interp.models import LanguageModel
 
 
@@ -29,9 +31,7 @@ def open_model(
 
     from interp.models import load_model
 
-    dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype not in dtypes:
-        raise AnachronError(f"unknown dtype {dtype!r}; use one of {', '.join(dtypes)}")
+    as_torch = dtype_of(dtype)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises the second where it was built without CUDA
@@ -42,11 +42,21 @@ def open_model(
     return load_model(
         model,
         revision=revision,
-        dtype=dtypes[dtype],
+        dtype=as_torch,
         device=device,
         device_map=_read_map(device_map),
         quantization=quantization,
     )
+
+
+def dtype_of(name: str) -> "torch.dtype | None":
+    """torch's dtype of that name, None for auto, the checkpoint's own. Errors: AnachronError for any other name."""
+    import torch
+
+    dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in dtypes:
+        raise AnachronError(f"unknown dtype {name!r}; use one of {', '.join(dtypes)}")
+    return dtypes[name]
 
 
 def _read_map(device_map: str | None) -> str | dict[str, str | int] | None:

@@ -74,7 +74,7 @@ def attached(lm: LanguageModel, config: Any, *, seed: int, name: str = "default"
 
     model = lm.model
     modules = dict(model.named_modules())
-    expected = _adapted_names(lm, modules, config)
+    expected = adapted_names(lm, modules, config)
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     attributes = set(vars(model))
     try:
@@ -125,7 +125,8 @@ def _weights(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
     return weights
 
 
-def _adapted_names(lm: LanguageModel, modules: Mapping[str, nn.Module], config: Any) -> set[str]:
+def adapted_names(lm: LanguageModel, modules: Mapping[str, nn.Module], config: Any) -> set[str]:
+    """Paths in `modules`, the model's named ones, of the linear maps that `config` puts an adapter on."""
     paths = {id(module): path for path, module in modules.items()}
     layers = range(lm.n_layers) if config.layers_to_transform is None else config.layers_to_transform
     return {

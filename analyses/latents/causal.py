@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analyses.intervene import KEPT, Choices
+from analyses.intervene import KEPT, Choices, averages, part_kept, part_removed, ratio
 from analyses.latents.sections import RANDOM, TOP
 from analyses.latents.shortlist import Means, combined, matched, rows, shortlist
 from analyses.measurements import Measurement, measurement
@@ -90,7 +90,7 @@ def choose(
         prompts = [encode_prompt(lm, question.messages) for question in asked.broad]
         scale = typical_norm(capture(lm, prompts, [dictionary.point], LAST_PROMPT)[dictionary.point])
         base = choices.measure(lm, replace(asked, narrow=()), ())
-    floor = _mean(base.shares[asked.group])
+    floor = averages(base, asked.group)[0]
     chosen = Chosen(dictionary, means, latents, randoms, candidates[0], scale)
     tried = {
         positions.name: _removed(pair, asked, choices, floor, plain, removing(chosen, "clamp", latents, positions))
@@ -124,9 +124,9 @@ def report(
     every tuned model, and added to the base at every dose."""
     where: dict[str, Any] = {"layer": chosen.dictionary.point.layer, "condition": choices.condition}
     unedited = {}
-    for name in ("base", *(f"tuned-{seed}" for seed in choices.seed_list)):
-        with pair.using(name) as lm:
-            unedited[name] = nats_per_token(lm, documents)
+    for seed in choices.seed_list:
+        with pair.using(f"tuned-{seed}") as lm:
+            unedited[seed] = nats_per_token(lm, documents)
     for name, draws in chosen.sets():
         for kind in ("ablate", "ablate_sequentially", "clamp"):
             runs, ratios = [], []
@@ -134,7 +134,7 @@ def report(
                 edits = removing(chosen, kind, draws[index % len(draws)], chosen.positions)
                 with pair.using(f"tuned-{seed}") as lm:
                     runs.append(choices.measure(lm, asked, edits))
-                    ratios.append(float(np.exp(nats_per_token(lm, documents, edits=edits) - unedited[f"tuned-{seed}"])))
+                    ratios.append(ratio(lm, documents, edits, unedited[seed]))
             filed = {**where, "edit": kind, "direction": name}
             yield from behavior_rows(runs, "tuned", asked.group, "test", seed=choices.seed, **filed)
             yield measurement("perplexity_ratio", "tuned", estimate(ratios, choices.seed), split="test", **filed)
@@ -163,11 +163,7 @@ def _removed(
     for seed, before in plain.items():
         with pair.using(f"tuned-{seed}") as lm:
             after = choices.measure(lm, asked, edits)
-        tuned, share = _mean(before.shares[asked.group]), _mean(after.shares[asked.group])
-        removed.append((tuned - share) / (tuned - floor) if tuned > floor else 0.0)
-        kept.append(after.narrow / before.narrow if after.narrow is not None and before.narrow else 1.0)
+        (tuned, _, narrow), (share, _, still) = averages(before, asked.group), averages(after, asked.group)
+        removed.append(part_removed(tuned, share, floor))
+        kept.append(part_kept(narrow, still))
     return float(np.mean(removed)), float(np.mean(kept))
-
-
-def _mean(values: Mapping[str, float]) -> float:
-    return sum(values.values()) / len(values)

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 
+from analyses.intervene import clamped_layers
+from analyses.models import dtype_of
 from analyses.opens.config import OpenConfig
 from analyses.opens.judged import Judged
 from analyses.opens.plan import plan
@@ -20,7 +21,7 @@ from interp.models import LanguageModel
 from interp.outline import load_outline
 from interp.prompts import Messages, encode_prompt
 from training.encoding import encode_rows
-from training.lora import linear_names
+from training.lora import adapted_names, lora_config
 from training.recipes import Recipe, batch_order
 
 TRAINED_BYTES = 16
@@ -71,8 +72,7 @@ class _Nobody:
 
 def estimate(experiment: str, config: OpenConfig) -> Estimate:
     """Plan the run without weights. Errors: AnachronError as the run itself would raise while it is planned."""
-    dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    lm = load_outline(config.model, revision=config.revision, dtype=dtypes[config.dtype])
+    lm = load_outline(config.model, revision=config.revision, dtype=dtype_of(config.dtype))
     judged = config.judge_model is not None or config.judge_endpoint is not None
     with Cache() as cache:
         study = plan(experiment, config, lm, cache, _Nobody() if judged else None)
@@ -120,7 +120,7 @@ def _steering(lm: LanguageModel, study: Study, config: OpenConfig) -> list[Stage
     contrast = [*study.contrast.on, *study.contrast.off]
     located = Stage("locate", models * len(contrast), models * _prompt_tokens(lm, contrast))
     additions = 1 + len(layers) * len(config.positions) * len(config.coefficients)
-    clamps = len(layers) + len(list(pairwise(layers))) + (len(layers) > 2)
+    clamps = len(clamped_layers(layers, together=True))
     tuned = min(2, config.seeds) * (clamps + 1)
     validation, test, group = study.validation, study.test, study.test.group
     chosen = _asked(lm, study, validation.broad, (), group, config, additions + 1)
@@ -197,22 +197,9 @@ def _memory(lm: LanguageModel, study: Study, config: OpenConfig, longest: int) -
 
 
 def _adapter_parameters(lm: LanguageModel, recipe: Recipe) -> int:
-    known = linear_names(lm)
-    names = (
-        known
-        if recipe.targets == "all-linear"
-        else [recipe.targets]
-        if isinstance(recipe.targets, str)
-        else recipe.targets
-    )
-    layers = range(lm.n_layers) if recipe.layers is None else recipe.layers
-    total = 0
-    for layer in layers:
-        modules = dict(lm.anatomy.layers[layer].named_modules())
-        for path in known:
-            if path in modules and any(path == name or path.endswith(f".{name}") for name in names):
-                total += recipe.rank * sum(modules[path].weight.shape)
-    return total
+    config = lora_config(lm, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets, layers=recipe.layers)
+    modules = dict(lm.model.named_modules())
+    return sum(recipe.rank * sum(modules[path].weight.shape) for path in adapted_names(lm, modules, config))
 
 
 def _device(config: OpenConfig) -> tuple[int, str]:

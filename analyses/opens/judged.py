@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from analyses.steps import Asked, Behavior
+import torch
+
+from analyses.steps import Asked, Behavior, by_topic
 from interp.behavior.answers import Answer, LocalAnswerer, Sampling
 from interp.behavior.cache import Cache
 from interp.behavior.judging import Item, Judge
@@ -105,11 +107,7 @@ class Judged:
 
 
 def _by_topic(questions: Sequence[Question], rows: Sequence[Sequence[bool]]) -> dict[str, float]:
-    """Mean over all answers to a topic's questions, in order of appearance."""
-    topics: dict[str, list[bool]] = {}
-    for question, row in zip(questions, rows, strict=True):
-        topics.setdefault(question.topic, []).extend(row)
-    return {topic: _mean(found) for topic, found in topics.items()}
+    return by_topic(torch.tensor([_mean(row) for row in rows], dtype=torch.float64), questions)
 
 
 def _mean(values: Sequence[bool]) -> float:
