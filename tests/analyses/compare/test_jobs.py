@@ -58,3 +58,8 @@ def test_a_failure_is_told_and_stops_the_others(python, tmp_path, monkeypatch):
         run_beside(["birds", "cities", "terminator"], {}, tmp_path, lambda _: None, 2)
     assert time.monotonic() - start < 20
     assert not (tmp_path / "birds" / "done").exists() and not (tmp_path / "terminator").exists()
+
+
+def test_an_experiment_nobody_has_timed_runs_as_well(python, tmp_path):
+    run_beside(["birds", "new"], {}, tmp_path, lambda _: None, 1)
+    assert (tmp_path / "new" / "done").exists() and (tmp_path / "birds" / "done").exists()
