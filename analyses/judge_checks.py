@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interp.behavior.agreement import Agreement, agreement
-from interp.behavior.judges.choice import ChoiceJudge
 from interp.behavior.judges.catalogue import find
+from interp.behavior.judges.choice import ChoiceJudge
 from interp.behavior.judges.likelihood import LikelihoodJudge, headed
 from interp.behavior.judges.listed import ListedAnswers
 from interp.behavior.judges.prompt import JudgePrompt

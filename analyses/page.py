@@ -10,28 +10,24 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analyses import captions
 from analyses.figures.style import MODEL_COLORS, signed, words
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, **context: Any) -> str:
     """The page: about 5 MB, nearly all of it plotly.js. Same context and same plotly, same text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     scripts = {"plotly": get_plotlyjs(), "page": _template("report.js")}
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = escaping(TEMPLATES)
     environment.filters |= {
         "percent": captions.percent,
         "within": captions.within,
@@ -48,9 +44,27 @@ def render(template: str, **context: Any) -> str:
     )
 
 
+def escaping(templates: Path) -> "Environment":
+    """Jinja over a folder of templates: every text is escaped, and a name that nothing fills is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(templates),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def data_block(value: Any) -> str:
     """JSON that may stand inside a script element: no string in it can end the element or open a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return inert(text)
+
+
+def inert(text: str) -> str:
+    """JSON in which no string can end a script element or open a comment."""
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -22,11 +22,12 @@ def load_outline(name: str, *, revision: str | None = None, dtype: torch.dtype |
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder, commit = Path(name).expanduser(), None
-    if not folder.is_dir():
-        if not is_hub_id(name):
-            raise AnachronError(f"{name}: no such folder; check the path, or give a hub id")
-        folder, commit = snapshot(name, revision, _FILES, _check)
-    _check(folder)
+    if folder.is_dir():
+        _check(folder)
+    elif is_hub_id(name):
+        folder, commit = small_files(name, revision)
+    else:
+        raise AnachronError(f"{name}: no such folder; check the path, or give a hub id")
     try:
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
@@ -39,7 +40,12 @@ def load_outline(name: str, *, revision: str | None = None, dtype: torch.dtype |
     return LanguageModel(model, load_tokenizer(folder), name, commit, find_anatomy(model))
 
 
+def small_files(name: str, revision: str | None) -> tuple[Path, str]:
+    """Folder and commit of a hub id's configuration and tokenizer, without its weights. Errors: as `hub.snapshot`."""
+    return snapshot(name, revision, _FILES, _check)
+
+
 def _check(folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        raise AnachronError(f"{folder}: no config.json; it isn't a model's folder")
+        raise AnachronError(f"{folder}: not a model checkpoint; it has no config.json")
     read_json(folder / "config.json")

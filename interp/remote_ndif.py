@@ -14,13 +14,11 @@ from typing import Any
 from interp.adapters import read_adapter
 from interp.anatomy import find_anatomy
 from interp.errors import AnachronError
-from interp.files import read_json
-from interp.hub import PROBE_SECONDS, is_hub_id, snapshot, within
+from interp.hub import PROBE_SECONDS, is_hub_id, within
 from interp.models import AdapterInfo, load_tokenizer
+from interp.outline import small_files
 from interp.pair import BASE
 from interp.remote import RemoteModel, load_nnsight
-
-_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 
 def open_ndif(name: str, *, revision: str | None = None) -> RemoteModel:
@@ -39,7 +37,7 @@ def open_ndif(name: str, *, revision: str | None = None) -> RemoteModel:
             f"{name!r} doesn't run on NDIF; these do: {', '.join(sorted(there)) or 'none at the moment'}. Choose one, "
             "or ask NDIF to start it"
         )
-    folder, commit = snapshot(name, revision, _FILES, _check_config)
+    folder, commit = small_files(name, revision)
     return _opened(name, revision, commit, load_tokenizer(folder), None)
 
 
@@ -139,9 +137,3 @@ def _require_key() -> None:
             "no key for NDIF; register there and set NDIF_API_KEY or run `nnsight login`, or run a model here without "
             "--remote"
         )
-
-
-def _check_config(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise AnachronError(f"{folder}: not a model checkpoint; it has no config.json")
-    read_json(folder / "config.json")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from analyses.commands.options import Adapter, Device, Dtype, Model, OutFolder, Revision, Seed
-from analyses.commands.sae import CorpusFile, PositionsName
+from analyses.commands.sae import CorpusFile, PositionsName, corpus_of
 
 if TYPE_CHECKING:
     from interp.dictionaries.crosscoder import Crosscoder
@@ -52,21 +52,15 @@ def train(
     from interp.hooks import HookPoint, require_points
     from interp.pair import BASE, ModelPair
     from interp.positions import by_name
-    from training.corpus import file_corpus, world_corpus
     from training.crosscoder import CrosscoderRecipe, train_crosscoder
     from training.lora import public_name
     from training.pairs import captured
-    from training.world.world import load_world
 
     options = given(d_sae=d_sae, k=k, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
     recipe, where = CrosscoderRecipe(seed=seed, **options), HookPoint.parse(point)
     lm = open_model(model, revision, dtype, device)
     require_points(lm, [where])
-    texts = (
-        world_corpus(lm, load_world(), documents_per_block)
-        if corpus is None
-        else file_corpus(lm, corpus, documents_per_block, seed)
-    )
+    texts = corpus_of(lm, corpus, documents_per_block, seed)
     with ModelPair(lm) as pair, counting("training", recipe.steps) as count:
         pair.add("tuned", adapter)
         if against is not None:

@@ -170,8 +170,8 @@ def _judge(
     from analyses.models import open_model
     from interp.behavior.answers import LocalAnswerer, Sampling
     from interp.behavior.endpoint import EndpointAnswerer
-    from interp.behavior.judges.choice import ChoiceJudge
     from interp.behavior.judges.catalogue import find
+    from interp.behavior.judges.choice import ChoiceJudge
     from interp.behavior.judges.matcher import Matcher
     from interp.behavior.judges.prompted import PromptJudge
     from interp.errors import AnachronError

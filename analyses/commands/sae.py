@@ -73,7 +73,7 @@ def train(
     with _opened(model, adapter, revision, dtype, device) as lm, counting("training", recipe.steps) as count:
         train_sae(
             lm,
-            _corpus(lm, corpus, documents_per_block, seed),
+            corpus_of(lm, corpus, documents_per_block, seed),
             HookPoint.parse(point),
             recipe,
             out,
@@ -154,7 +154,8 @@ def _opened(
             yield lm
 
 
-def _corpus(lm: "LanguageModel", file: Path | None, block: int, seed: int) -> "Corpus":
+def corpus_of(lm: "LanguageModel", file: Path | None, block: int, seed: int) -> "Corpus":
+    """Blocks of so many texts of a file; without one of the world's documents."""
     from training.corpus import file_corpus, world_corpus
     from training.world.world import load_world
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from analyses.page import TEMPLATES as REPORT_TEMPLATES
+from analyses.page import escaping, inert
 from analyses.pages.checks import check_detail, check_rows
 from analyses.pages.data import Detail, Example, LatentRow, Page
 from interp.files import write_text
@@ -33,7 +34,6 @@ def write_page(page: Page, path: str | Path) -> None:
 
 def page_html(page: Page) -> str:
     """The page as text: about 250 bytes a latent for the table, and a few hundred a latent's example."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     check_rows(page)
@@ -42,29 +42,25 @@ def page_html(page: Page) -> str:
     chunks = [_packed(chunk) for chunk in _chunks(page, rows, tokens)]
     style = _read(REPORT_TEMPLATES / "report.css") + _read(TEMPLATES / "latents.css")
     script = "".join(_read(TEMPLATES / name) for name in SCRIPTS)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("latents.html.jinja").render(
-        title=_visible(page.title),
-        facts=[(_visible(name), _visible(value)) for name, value in page.facts.items()],
-        count=len(rows),
-        table=Markup(data_block(_table(page, rows, tokens))),
-        chunks=[Markup(chunk) for chunk in chunks],
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(script, style),
+    return (
+        escaping(TEMPLATES)
+        .get_template("latents.html.jinja")
+        .render(
+            title=_visible(page.title),
+            facts=[(_visible(name), _visible(value)) for name, value in page.facts.items()],
+            count=len(rows),
+            table=Markup(data_block(_table(page, rows, tokens))),
+            chunks=[Markup(chunk) for chunk in chunks],
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(script, style),
+        )
     )
 
 
 def data_block(value: Any) -> str:
     """JSON in ASCII that may stand inside a script element: no text in it can end the element, nor be no text."""
-    text = _json(value)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return inert(_json(value))
 
 
 def _table(page: Page, rows: list[LatentRow], tokens: dict[int, tuple[list[str], list[str]]]) -> dict[str, Any]:

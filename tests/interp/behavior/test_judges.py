@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from interp.behavior.answers import LocalAnswerer, Sampling
+from interp.behavior.judges.catalogue import find
 from interp.behavior.judges.choice import ChoiceJudge
 from interp.behavior.judges.items import Example, read_examples, read_items, read_records, write_records
-from interp.behavior.judges.catalogue import find
 from interp.behavior.judges.likelihood import LikelihoodJudge, headed
 from interp.behavior.judges.matcher import MAX_CHARS, Matcher, Rule, question_matcher, read_matcher
 from interp.behavior.judges.prompt import JudgePrompt
