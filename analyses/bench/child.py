@@ -1,12 +1,11 @@
-"""What is measured in a process of its own: `python -m analyses.bench.child JOB ...` ends with one line of JSON.
-
-Peak memory is VmHWM where the system has it: ru_maxrss, which is used elsewhere, starts at the parent's size on Linux.
-"""
+"""What is measured in a process of its own: `python -m analyses.bench.child JOB ...` ends with one line of JSON."""
 
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from analyses.resources import memory
 
 
 def one(model: str, tokenizer_of: str, quick: str) -> dict[str, float]:
@@ -50,18 +49,6 @@ def birds(out: str, *options: str) -> dict[str, float]:
 
     app(["run", "birds", "--out", out, *options], standalone_mode=False)
     return {"peak_rss": memory("VmHWM")}
-
-
-def memory(field: str) -> float:
-    """Bytes of resident memory: now (VmRSS) or at its peak (VmHWM)."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-        return float(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 if __name__ == "__main__":
