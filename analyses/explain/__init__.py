@@ -1,0 +1,1 @@
+"""Why does a narrow fine-tune generalise broadly? Each part asks one question and ends in findings."""
