@@ -33,11 +33,11 @@ class SaeRecipe:
 
     architecture: str = "batchtopk"
     d_sae: int = 5120
-    k: float | int = 16
+    k: float | int = 15.8
     widths: tuple[int, ...] = ()
-    steps: int = 1300
+    steps: int = 10_000
     batch_size: int = 512
-    learning_rate: float = 4e-3
+    learning_rate: float = 3e-3
     warmup: float = 0.02
     decay: float = 0.5
     penalty: float = 1.0

@@ -67,10 +67,11 @@ def train(
     from training.dictionaries import train_sae
     from training.sae_recipes import SaeRecipe
 
+    k = 16.0 if k is None and architecture == "topk" else k  # it keeps a whole number of each row
     options = given(architecture=architecture, d_sae=d_sae, k=k, steps=steps, batch_size=batch_size)
     options |= given(learning_rate=learning_rate, penalty=penalty, precision=precision)
     recipe = SaeRecipe(seed=seed, widths=_widths(widths), **options)
-    with _opened(model, adapter, revision, dtype, device) as lm, counting("training", recipe.steps) as count:
+    with opened(model, adapter, revision, dtype, device) as lm, counting("training", recipe.steps) as count:
         train_sae(
             lm,
             corpus_of(lm, corpus, documents_per_block, seed),
@@ -111,7 +112,7 @@ def evaluate(
     from interp.files import write_json
     from interp.positions import by_name
 
-    with telling() as say, _opened(model, adapter, revision, dtype, device) as lm:
+    with telling() as say, opened(model, adapter, revision, dtype, device) as lm:
         dictionary = load_dictionary(sae, lm=lm, layer=layer).to(lm.device)
         texts = _texts(lm, corpus, documents, seed)
         say(f"encoding the activations of {len(texts)} documents at {dictionary.point}")
@@ -138,7 +139,7 @@ def evaluate(
 
 
 @contextmanager
-def _opened(
+def opened(
     model: str, adapter: Path | None, revision: str | None, dtype: str, device: str
 ) -> "Iterator[LanguageModel]":
     from analyses.models import open_model
