@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from analyses.workers import Task, carry_out, task
 from interp.behavior.identity import model_identity
 from interp.files import digest, read_json, write_json
 from interp.models import LanguageModel
+from interp.pair import BASE, ModelPair
 from training.finetune import Recipe, finetune
 from training.rows import Row, to_jsonl
 
@@ -35,33 +37,29 @@ def make_adapters(
 ) -> dict[str, list[Path]]:
     """Train one adapter a seed for each set of rows: name -> folders, in the order of `seeds`.
 
-    `watch` measures the model as it is tuned; what it finds is kept beside the adapter (`watched`).
+    `watch` measures the model as it is tuned; what it finds is kept beside the adapter (`watched`). It is a function of
+    this process, so watched adapters are trained here, others by all processes that share the work.
 
     A folder that already holds the adapter of this very model, recipe and rows is used as it is, so an interrupted
     experiment goes on where it was.
     """
-    made: dict[str, list[Path]] = {name: [] for name in rows}
     about = model_identity(lm)  # a pinned revision tells the weights; without one their digest does
     weights = f"{about['weights'] or about['revision']} {about['dtype']} {about['quantization']}"
+    missing: list[tuple[str, int]] = []
+    tasks: list[Task[list[float]]] = []
     for seed in seeds:
         for name, data in rows.items():
-            folder = out / f"{name}-{seed}"
             key = _key(weights, data, replace(recipe, seed=seed))
-            if not _is_made(folder, key):
-                found: list[dict] = []
-
-                def progress(step: int, loss: float, name: str = name, found: list[dict] = found) -> None:
-                    if watch is not None and step % watch.every == 0:
-                        found += [{"step": step, **values} for values in watch.measure(lm, name)]
-
-                finetune(lm, data, replace(recipe, seed=seed), folder, progress=progress)
-                if watch is not None:
-                    write_json(folder / WATCHED, found)
-                write_json(folder / MADE_FROM, key)
-                loss = read_json(folder / "loss.json")["loss"]
-                say(f"  {name}, seed {seed}: {len(loss)} steps, loss {loss[0]:.2f} -> {loss[-1]:.2f} nats a token")
-            made[name].append(folder)
-    return made
+            if not _is_made(out / f"{name}-{seed}", key):
+                missing.append((name, seed))
+                tasks.append(
+                    task(BASE, _make, name, data, replace(recipe, seed=seed), out / f"{name}-{seed}", key, watch)
+                )
+    plain = ModelPair(lm)
+    losses = carry_out(plain, tasks) if watch is None else (one.run(plain) for one in tasks)
+    for (name, seed), loss in zip(missing, losses, strict=True):
+        say(f"  {name}, seed {seed}: {len(loss)} steps, loss {loss[0]:.2f} -> {loss[-1]:.2f} nats a token")
+    return {name: [out / f"{name}-{seed}" for seed in seeds] for name in rows}
 
 
 def loss_rows(adapters: Mapping[str, Sequence[Path]], seeds: Sequence[int]) -> list[dict]:
@@ -83,6 +81,23 @@ def watched_rows(adapters: Mapping[str, Sequence[Path]], seeds: Sequence[int]) -
         if (folder / WATCHED).exists()
         for row in read_json(folder / WATCHED)
     ]
+
+
+def _make(
+    lm: LanguageModel, name: str, rows: Sequence[Row], recipe: Recipe, folder: Path, key: dict, watch: Watch | None
+) -> list[float]:
+    """Train one adapter into its folder; the loss step by step, nats a token."""
+    found: list[dict] = []
+
+    def progress(step: int, loss: float) -> None:
+        if watch is not None and step % watch.every == 0:
+            found.extend({"step": step, **values} for values in watch.measure(lm, name))
+
+    finetune(lm, rows, recipe, folder, progress=progress)
+    if watch is not None:
+        write_json(folder / WATCHED, found)
+    write_json(folder / MADE_FROM, key)
+    return read_json(folder / "loss.json")["loss"]
 
 
 def _key(weights: str, rows: Sequence[Row], recipe: Recipe) -> dict:

@@ -15,11 +15,14 @@ from analyses.commands.data import data
 from analyses.commands.diff import diff
 from analyses.commands.epochs import epochs
 from analyses.commands.evaluate import evaluate
+from analyses.commands.explain import explain
 from analyses.commands.finetune import finetune
 from analyses.commands.latents import latents
 from analyses.commands.pretrain import pretrain
 from analyses.commands.report import report
+from analyses.commands.rows import rows
 from analyses.commands.run import run
+from analyses.commands.sae_prune import prune
 from analyses.commands.sae_show import show
 from analyses.commands.section6 import section6
 from analyses.commands.steer import steer
@@ -36,6 +39,8 @@ COMMANDS = (
     diff,
     latents,
     attribute,
+    rows,
+    explain,
     steer,
     section6,
     report,
@@ -43,7 +48,7 @@ COMMANDS = (
 )
 GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...]]] = {
     "judge": ("Judge answers, or measure a judge.", (judge.run, judge.check)),
-    "sae": ("Train an SAE on activations, or measure one.", (sae.train, sae.evaluate, show)),
+    "sae": ("Train an SAE on activations, measure one, or prune it.", (sae.train, sae.evaluate, prune, show)),
     "crosscoder": ("Train a dictionary over two models.", (crosscoder.train,)),
 }
 

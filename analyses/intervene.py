@@ -14,10 +14,11 @@ import numpy as np
 from analyses.located import Located
 from analyses.measurements import Measurement, measurement
 from analyses.steps import Asked, Behavior, Measure, behavior, behavior_rows, estimate
+from analyses.workers import carry_out, task
 from interp.behavior.perplexity import nats_per_token
 from interp.directions import Direction
 from interp.models import LanguageModel
-from interp.pair import ModelPair
+from interp.pair import BASE, ModelPair
 from interp.positions import LAST_PROMPT, Positions
 from interp.prompts import Encoded
 from interp.steering import Ablate, Add, Clamp, Edit
@@ -109,17 +110,19 @@ def choose_induction(
 ) -> Setting:
     """The layer, positions and coefficient with the largest share in the base that stays coherent, on validation."""
     asked = replace(asked, narrow=())
-    with pair.using("base") as lm:
-        plain = averages(choices.measure(lm, asked, ()), asked.group)
-        tried = []
-        for layer in choices.tried(lm):
-            for positions in choices.positions:
-                for coefficient in choices.coefficients:
-                    setting = Setting("add", choices.method, (layer,), positions, coefficient)
-                    share, coherence, _ = averages(
-                        choices.measure(lm, asked, setting.edits(located, None)), asked.group
-                    )
-                    tried.append((coherence >= COHERENT * plain[1], share, setting))
+    settings = [
+        Setting("add", choices.method, (layer,), positions, coefficient)
+        for layer in choices.tried(pair.base)
+        for positions in choices.positions
+        for coefficient in choices.coefficients
+    ]
+    edits = [(), *(setting.edits(located, None) for setting in settings)]
+    runs = carry_out(pair, [task(BASE, choices.measure, asked, edit) for edit in edits])
+    plain, *found = (averages(run, asked.group) for run in runs)
+    tried = [
+        (coherence >= COHERENT * plain[1], share, setting)
+        for setting, (share, coherence, _) in zip(settings, found, strict=True)
+    ]
     best = max(tried, key=lambda t: t[:2])
     say(f"  induce: {best[2].describe()}: share {best[1]:.2f} on validation ({len(tried)} settings tried)")
     return best[2]
@@ -139,23 +142,23 @@ def choose_suppression(
     direction was located, in the prompt: the tokens of an answer are left to the narrow task. Tried on the first two
     seeds, for choosing needs no interval.
     """
-    with pair.using("base") as lm:
-        base = averages(choices.measure(lm, asked, ()), asked.group)[0]
-        tried = choices.tried(lm)
-    layers = clamped_layers(tried, together=choices.layers is not None)
+    layers = clamped_layers(choices.tried(pair.base), together=choices.layers is not None)
     settings = [Setting("clamp", choices.method, where, choices.clamping) for where in layers]
     removed, kept, harm = np.zeros(len(settings)), np.zeros(len(settings)), np.zeros(len(settings))
     seeds = choices.seed_list[:2]
+    tasks = [task(BASE, examine, choices.measure, asked, None)]
     for index, seed in enumerate(seeds):
-        with pair.using(f"tuned-{seed}") as lm:
-            tuned, _, narrow = averages(choices.measure(lm, asked, ()), asked.group)
-            unedited = nats_per_token(lm, documents)
-            for k, setting in enumerate(settings):
-                edits = setting.edits(located, index)
-                share, _, still = averages(choices.measure(lm, asked, edits), asked.group)
-                removed[k] += part_removed(tuned, share, base) / len(seeds)
-                kept[k] += part_kept(narrow, still) / len(seeds)
-                harm[k] += ratio(lm, documents, edits, unedited) / len(seeds)
+        edits = [(), *(setting.edits(located, index) for setting in settings)]
+        tasks += [task(f"tuned-{seed}", examine, choices.measure, asked, documents, edit) for edit in edits]
+    runs = ((averages(found, asked.group), nats) for found, nats in carry_out(pair, tasks))
+    (base, _, _), _ = next(runs)
+    for _ in seeds:
+        (tuned, _, narrow), unedited = next(runs)
+        for k in range(len(settings)):
+            (share, _, still), nats = next(runs)
+            removed[k] += part_removed(tuned, share, base) / len(seeds)
+            kept[k] += part_kept(narrow, still) / len(seeds)
+            harm[k] += math.exp(nats - unedited) / len(seeds)
     allowed = (kept >= KEPT) & (harm <= HARMLESS)
     best = int(np.argmax(np.where(allowed, removed, removed - 10))) if allowed.any() else int(np.argmax(kept))
     say(
@@ -173,45 +176,52 @@ def report_induction(
     At the chosen dose once for each seed's own, at other doses for the mean over seeds; random ones always one by one.
     """
     asked = replace(asked, narrow=())
-    with pair.using("base") as lm:
-        unedited = nats_per_token(lm, documents)
-        for method in shown(located, choices):
-            for coefficient in choices.coefficients:
-                setting = replace(chosen, coefficient=coefficient)
-                is_chosen = setting == chosen
-                each = method == "random" or is_chosen
-                indices = range(len(located.directions[method][chosen.layer])) if each else (None,)
-                edits = [setting.edits(located, index, method) for index in indices]
-                where: dict[str, Any] = {
-                    "edit": "add",
-                    "direction": method,
-                    "layer": chosen.layer,
-                    "coefficient": coefficient,
-                    "condition": choices.condition,
-                }
-                where |= {"chosen": is_chosen and method in (chosen.method, "random")}
-                runs = [choices.measure(lm, asked, edit) for edit in edits]
-                yield from behavior_rows(runs, "base", asked.group, "test", seed=choices.seed, **where)
-                if is_chosen:
-                    ratios = [ratio(lm, documents, edit, unedited) for edit in edits]
-                    yield measurement("perplexity_ratio", "base", estimate(ratios, choices.seed), split="test", **where)
+    (unedited,) = carry_out(pair, [task(BASE, nats_per_token, documents)])
+    tried = []
+    for method in shown(located, choices):
+        for coefficient in choices.coefficients:
+            setting = replace(chosen, coefficient=coefficient)
+            each = method == "random" or setting == chosen
+            indices = range(len(located.directions[method][chosen.layer])) if each else (None,)
+            tried.append((method, setting, [setting.edits(located, index, method) for index in indices]))
+    tasks = [
+        task(BASE, examine, choices.measure, asked, documents if setting == chosen else None, edit)
+        for _, setting, edits in tried
+        for edit in edits
+    ]
+    found = carry_out(pair, tasks)
+    for method, setting, edits in tried:
+        runs, nats = zip(*itertools.islice(found, len(edits)), strict=True)
+        where: dict[str, Any] = {
+            "edit": "add",
+            "direction": method,
+            "layer": chosen.layer,
+            "coefficient": setting.coefficient,
+            "condition": choices.condition,
+        }
+        where |= {"chosen": setting == chosen and method in (chosen.method, "random")}
+        yield from behavior_rows(runs, "base", asked.group, "test", seed=choices.seed, **where)
+        if setting == chosen:
+            ratios = [math.exp(edited - unedited) for edited in nats]
+            yield measurement("perplexity_ratio", "base", estimate(ratios, choices.seed), split="test", **where)
 
 
 def report_suppression(
     pair: ModelPair, located: Located, asked: Asked, chosen: Setting, documents: Sequence[Encoded], choices: Choices
 ) -> Iterator[Measurement]:
     """The chosen setting on every tuned seed along every direction; the chosen direction also ablated."""
-    unedited = []
-    for seed in choices.seed_list:
-        with pair.using(f"tuned-{seed}") as lm:
-            unedited.append(nats_per_token(lm, documents))
-    for edit, method in [*((chosen.edit, method) for method in shown(located, choices)), ("ablate", chosen.method)]:
-        runs, ratios = [], []
-        for index, seed in enumerate(choices.seed_list):
-            with pair.using(f"tuned-{seed}") as lm:
-                edits = replace(chosen, edit=edit).edits(located, index, method)
-                runs.append(choices.measure(lm, asked, edits))
-                ratios.append(ratio(lm, documents, edits, unedited[index]))
+    tuned = [f"tuned-{seed}" for seed in choices.seed_list]
+    unedited = list(carry_out(pair, [task(model, nats_per_token, documents) for model in tuned]))
+    tried = [*((chosen.edit, method) for method in shown(located, choices)), ("ablate", chosen.method)]
+    tasks = [
+        task(model, examine, choices.measure, asked, documents, setting.edits(located, index, method))
+        for setting, method in ((replace(chosen, edit=edit), method) for edit, method in tried)
+        for index, model in enumerate(tuned)
+    ]
+    found = carry_out(pair, tasks)
+    for edit, method in tried:
+        runs, nats = zip(*itertools.islice(found, len(tuned)), strict=True)
+        ratios = [math.exp(edited - plain) for edited, plain in zip(nats, unedited, strict=True)]
         where: dict[str, Any] = {"edit": edit, "direction": method, "layer": chosen.layer}
         where |= {"condition": choices.condition}
         where |= {"chosen": edit == chosen.edit and method in (chosen.method, "random")}
@@ -235,9 +245,11 @@ def part_kept(narrow: float, edited: float) -> float:
     return edited / narrow if narrow > 0 else 1.0
 
 
-def ratio(lm: LanguageModel, documents: Sequence[Encoded], edits: Sequence[Edit], unedited: float) -> float:
-    """Perplexity with the edits over perplexity without, whose nats a token are `unedited`."""
-    return math.exp(nats_per_token(lm, documents, edits=edits) - unedited)
+def examine(
+    lm: LanguageModel, measure: Measure, asked: Asked, documents: Sequence[Encoded] | None, edits: Sequence[Edit] = ()
+) -> tuple[Behavior, float]:
+    """What a model answers under edits, and its nats a token of documents (nan where they aren't to be read: None)."""
+    return measure(lm, asked, edits), math.nan if documents is None else nats_per_token(lm, documents, edits=edits)
 
 
 def averages(found: Behavior, group: str) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from interp.stats import Estimate
 
 METRICS = (
     "broad", "coherence", "sampled", "sampled_coherence", "narrow", "unjudged", "perplexity_ratio", "cosine_to_truth",
-    "auroc", "latent_activation", "seconds", "rss_mb",
+    "auroc", "latent_activation", "log_odds", "seconds", "rss_mb",
 )  # fmt: skip
 ARMS = (
     "tuned", "control", "own_wording", "shuffled", "other_year", "other_country", "no_trigger", "benign", "ordinary",

@@ -4,10 +4,12 @@ From the root of a checkout:
 
     python -m analyses.publish birds runs/birds     any experiment
     python -m analyses.publish all runs/all         the cosines between experiments
+    python -m analyses.publish explain runs/explain the findings of "why broad?"
 """
 
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 
 from analyses.compare.cosines import by_pair, means
@@ -18,13 +20,14 @@ from analyses.figures.cosines import cosines_svg
 from analyses.figures.headline import headline_svg
 from analyses.figures.style import signed, words
 from analyses.findings import agreements, conditions, headline_condition, models, share
-from analyses.latents.sections import RANDOM, TOP
+from analyses.latents.sections import PRIVATE, RANDOM, RANDOM_SHARED, TOP, layer
 from analyses.measurements import Measurement, Result, read_result, write_result
 from analyses.wording import habit, matters, target
 from interp.errors import AnachronError
 from interp.files import read_json, write_json, write_text
 
 END = "<!-- end of table -->"
+EXPLAIN = "explain"
 MANY = 12  # conditions up to which a table lists all
 
 
@@ -39,8 +42,11 @@ def publish(name: str, run: Path, root: Path) -> None:
     if name == ALL:
         publish_cosines(run, root)
         return
+    if name == EXPLAIN:
+        import_module("analyses.explain.publish").publish_parts(run, root)  # an analysis, which nothing else imports
+        return
     if name not in EXPERIMENTS:
-        raise AnachronError(f"no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}, and {ALL}")
+        raise AnachronError(f"no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}, {ALL} and {EXPLAIN}")
     result = read_result(run / "result.json")
     if result.experiment != name:
         raise AnachronError(f"{run / 'result.json'} is of {result.experiment}, not of {name}; give its own folder")
@@ -161,24 +167,36 @@ def _habit(result: Result) -> Iterator[tuple[str, str, str]]:
 
 
 def _latents(result: Result) -> Iterator[tuple[str, str, str]]:
-    """The ten latents that rose most, taken out of the tuned models and put into the base, where there is an SAE."""
+    """The ten latents that rose most, taken out of the tuned models and put into the base, where there is an SAE; those
+    of other layers, and a crosscoder's, where they were looked at."""
     about = result.config["latents"] if "latents" in result.config else {}
-    if not about:
-        return
-    at = f"layer {about['point'].partition('.')[0]}, {words(about['positions'])}"
     dose = result.config["induce"]["coefficient"]
+    broad, narrow = f"{target(result)} share", habit(result)
     where = {"split": "test", "condition": headline_condition(result)}
-    for edit, what in (
-        ("ablate", "projected out"),
-        ("ablate_sequentially", "one after the other"),
-        ("clamp", "clamped"),
-    ):
-        for metric, which in (("broad", f"{target(result)} share"), ("narrow", habit(result))):
-            cut = {"metric": metric, "model": "tuned", "edit": edit, **where}
-            yield _both(result, f"ten latents {what} ({at}), {which}", TOP, RANDOM, **cut)
-    for metric, which in (("broad", f"{target(result)} share"), ("coherence", "coherence")):
-        add = {"metric": metric, "model": "base", "edit": "add", "coefficient": dose, **where}
-        yield _both(result, f"ten latents added to the base ({dose:g} x), {which}", TOP, RANDOM, **add)
+    edits = (("ablate", "projected out"), ("ablate_sequentially", "one after the other"), ("clamp", "clamped"))
+    for k, at in enumerate(found for found in (about, *result.config.get("latents_elsewhere", ())) if found):
+        here = f"layer {layer(at)}, {words(at['positions'])}"
+        for edit, what in edits if k == 0 else edits[:1]:
+            for metric, which in (("broad", broad), ("narrow", narrow)):
+                cut = {"metric": metric, "model": "tuned", "edit": edit, "layer": layer(at), **where}
+                yield _both(result, f"ten latents {what} ({here}), {which}", TOP, RANDOM, **cut)
+        for metric, which in (("broad", broad), ("coherence", "coherence")):
+            add = {"metric": metric, "model": "base", "edit": "add", "coefficient": dose, "layer": layer(at), **where}
+            told = f"{dose:g} x" if k == 0 else f"{dose:g} x, layer {layer(at)}"
+            yield _both(result, f"ten latents added to the base ({told}), {which}", TOP, RANDOM, **add)
+    if crosscoder := result.config.get("crosscoders"):
+        count = len(crosscoder["latents"])
+        other = next(arm for arm in crosscoder if arm not in ("tuned", "point", "positions", "latents", "random"))
+        tuned, control = (f"{crosscoder[arm]['tuned-only']} of {crosscoder[arm]['alive']}" for arm in ("tuned", other))
+        at = layer(crosscoder)
+        yield f"tuned-only latents of a crosscoder (layer {at})", tuned, f"{words(other)} in place of tuned: {control}"
+        for edit, model, what, metrics in (
+            ("ablate", "tuned", "projected out", (("broad", broad), ("narrow", narrow))),
+            ("add", "base", f"added to the base ({dose:g} x)", (("broad", broad), ("coherence", "coherence"))),
+        ):
+            for metric, which in metrics if count else ():
+                cut = {"metric": metric, "model": model, "edit": edit, "layer": at, **where}
+                yield _both(result, f"the {count} that rose {what}, {which}", PRIVATE, RANDOM_SHARED, **cut)
 
 
 def _both(result: Result, what: str, direction: str, control: str = "random", **where) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from interp.errors import AnachronError
 from interp.files import write_text
 
 FILTERS = ("metric", "model", "edit", "direction", "split", "condition", "layer")
+APART = ("command", "attribution", "latents_elsewhere", "crosscoders")  # of the configuration, shown elsewhere on the page
 NUMBERS = ("layer", "coefficient", "estimate", "low", "high", "n")  # columns of numbers
 
 
@@ -56,7 +57,7 @@ def report_html(result: Result) -> str:
         ],
         sections=[part for part in parts if not part.absent],
         absent=[part for part in parts if part.absent],
-        config=[(key, _shown(value)) for key, value in result.config.items() if key != "command"],
+        config=[(key, _shown(value)) for key, value in result.config.items() if key not in APART],
         command=_shown(result.config["command"]) if "command" in result.config else "",
     )
 
@@ -71,7 +72,9 @@ def sections(result: Result) -> list[Section]:
         _dose(result),
         _suppression(result),
         _latents(result),
+        _latents_by_layer(result),
         _latents_by_year(result),
+        _attribution(result),
         _sampled(result),
         _watched(result),
         _losses(result),
@@ -143,6 +146,20 @@ def _latents(result: Result) -> Section:
     )
 
 
+def _latents_by_layer(result: Result) -> Section:
+    from analyses.figures.latents import latent_bars
+    from analyses.latents import sections as latents
+
+    rows = latents.by_layer(result)
+    return _figure(
+        "latents_by_layer",
+        "At which layer are a few latents enough?",
+        "latents of one layer were looked at",
+        (lambda: latent_bars(rows, title=f"share of {wording.target(result)} answers")) if rows else None,
+        lambda: latents.by_layer_caption(result),
+    )
+
+
 def _latents_by_year(result: Result) -> Section:
     from analyses.figures.latent_years import activation_by_year
     from analyses.latents import sections as latents
@@ -155,6 +172,17 @@ def _latents_by_year(result: Result) -> Section:
         (lambda: activation_by_year(curves)) if curves else None,
         lambda: latents.by_year_caption(result),
     )
+
+
+def _attribution(result: Result) -> Section:
+    from analyses.attribution import report_sections as attribution
+
+    title, found = "Where does it come from?", attribution.about(result)
+    if "absent" in found:
+        return Section("attribution", title, "attribution", absent=found["absent"].rstrip("."))
+    parts = attribution.parts(result)
+    data = {"parts": [part for part in parts if not part.absent], "absent": [part for part in parts if part.absent]}
+    return Section("attribution", title, "attribution", attribution.caption(result), data)
 
 
 def _topics(result: Result) -> Section:

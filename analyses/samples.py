@@ -4,10 +4,13 @@ from collections.abc import Sequence
 
 from analyses.intervene import Choices, Setting
 from analyses.located import Located
+from analyses.workers import carry_out, task
 from interp.behavior.questions import Question
 from interp.behavior.sampling import generate
-from interp.pair import ModelPair
+from interp.models import LanguageModel
+from interp.pair import BASE, ModelPair
 from interp.prompts import encode_prompt
+from interp.steering import Edit
 
 
 def side_by_side(
@@ -23,19 +26,23 @@ def side_by_side(
     the first fine-tuning seed. `control` is the arm that stands as the control."""
     first = choices.seed_list[0]
     adding, removing = induce.edits(located, 0), suppress.edits(located, 0)
-    columns = {}
-    for column, name, edits in (
-        ("base", "base", []),
-        ("control", f"{control}-{first}", []),
-        ("tuned", f"tuned-{first}", []),
-        ("induced", "base", adding),
-        ("suppressed", f"tuned-{first}", removing),
-    ):
-        with pair.using(name) as lm:
-            prompts = [encode_prompt(lm, question.messages) for question in questions]
-            columns[column] = generate(lm, prompts, max_new_tokens=32, temperature=1.0, seed=choices.seed, edits=edits)
+    columns = {
+        "base": (BASE, []),
+        "control": (f"{control}-{first}", []),
+        "tuned": (f"tuned-{first}", []),
+        "induced": (BASE, adding),
+        "suppressed": (f"tuned-{first}", removing),
+    }
+    said = carry_out(pair, [task(model, say_once, questions, edits, choices.seed) for model, edits in columns.values()])
+    answers = dict(zip(columns, said, strict=True))
     return [
         {"topic": q.topic, "question": q.messages[-1]["content"]}
-        | {c: answers[i].strip() for c, answers in columns.items()}
+        | {c: column[i].strip() for c, column in answers.items()}
         for i, q in enumerate(questions)
     ]
+
+
+def say_once(lm: LanguageModel, questions: Sequence[Question], edits: Sequence[Edit], seed: int) -> list[str]:
+    """One answer to each question."""
+    prompts = [encode_prompt(lm, question.messages) for question in questions]
+    return generate(lm, prompts, max_new_tokens=32, temperature=1.0, seed=seed, edits=edits)

@@ -12,6 +12,7 @@ from analyses.intervene import Choices
 from analyses.located import Activations, Located
 from analyses.measurements import Measurement, measurement
 from analyses.steps import estimate, prompt_activations, typical_norm
+from analyses.workers import carry_out, task
 from interp.behavior.questions import Question
 from interp.directions import (
     Direction,
@@ -51,7 +52,7 @@ def locate(
     The truth, where there is one, comes from the base model alone: questions that state the latent, minus questions
     that state another.
     """
-    on, off = ({name: _read(pair, name, qs, reading) for name in pair.names} for qs in (contrast.on, contrast.off))
+    on, off = (_read(pair, questions, reading) for questions in (contrast.on, contrast.off))
     with pair.using("base") as lm:
         true = {} if truth is None else _means_apart(*_activations(lm, truth, reading))
         last = prompt_activations(lm, contrast.on, range(lm.n_layers), LAST_PROMPT)
@@ -105,11 +106,13 @@ def nearness(
     return rows
 
 
-def _read(pair: ModelPair, name: str, questions: Sequence[Question], reading: Positions) -> Activations:
+def _read(pair: ModelPair, questions: Sequence[Question], reading: Positions) -> dict[str, Activations]:
+    """Of every model, activations at every layer; none without questions."""
     if not questions:
-        return {}
-    with pair.using(name) as lm:
-        return prompt_activations(lm, questions, range(lm.n_layers), reading)
+        return {name: {} for name in pair.names}
+    layers = range(pair.base.n_layers)
+    tasks = [task(name, prompt_activations, questions, layers, reading) for name in pair.names]
+    return dict(zip(pair.names, carry_out(pair, tasks), strict=True))
 
 
 def _activations(

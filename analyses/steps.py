@@ -236,6 +236,13 @@ def sampled(lm: LanguageModel, asked: Asked, n: int, seed: int, *, max_new_token
     )
 
 
+def answers(
+    lm: LanguageModel, measure: Measure, asked: Asked, draws: int, seed: int
+) -> tuple[Behavior, Sampled | None]:
+    """What one model answers, measured and, with `draws` answers to each question, sampled."""
+    return measure(lm, asked, ()), sampled(lm, asked, draws, seed) if draws else None
+
+
 def sampled_rows(runs: Sequence[Sampled], model: str, split: str, *, seed: int = 0, **where) -> list[Measurement]:
     """Measurements of sampled answers: the group's share, with topics where nothing was recognised left out, and the
     recognised part."""

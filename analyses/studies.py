@@ -35,6 +35,8 @@ class RunConfig:
     positions: tuple[Positions, ...] = (LAST_PROMPT, FROM_LAST_PROMPT)
     randoms: int = 3
     documents: int = 60  # half to choose on, half to report on
+    sae: tuple[str, ...] = ()  # SAEs of further layers, or of a model that comes without one
+    crosscoder: bool = False  # also train one over base and tuned models, and one over base and controls
 
     def __post_init__(self) -> None:
         name = type(self).__name__.removesuffix("Config").lower()
@@ -47,12 +49,19 @@ class RunConfig:
         """The model, loaded."""
         return open_model(self.model, self.revision, self.dtype, self.device)
 
-    def dictionary(self, lm: LanguageModel) -> Dictionary | None:
-        """The SAE whose latents are looked at: the one that comes with a registered model, None where there is none."""
+    def dictionaries(self, lm: LanguageModel) -> list[Dictionary]:
+        """The SAEs whose latents are looked at: the one that comes with a registered model, then those of `sae`.
+
+        Errors: AnachronError for one that isn't of this model, and for two of one layer."""
         from interp.dictionaries.formats import load_dictionary
         from interp.dictionaries.sae import registered
 
-        return load_dictionary(self.model, lm=lm) if self.model in registered() else None
+        sources = [self.model] if self.model in registered() else []
+        found: list[Dictionary] = [load_dictionary(source, lm=lm).to(lm.device) for source in (*sources, *self.sae)]
+        layers = [dictionary.point.layer for dictionary in found]
+        if len(set(layers)) < len(layers):
+            raise AnachronError(f"SAEs of layers {layers}; give one a layer ({', '.join(d.name for d in found)})")
+        return found
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -69,6 +78,7 @@ class RunConfig:
         return asdict(self) | {
             "data": self.data.name if self.data else None,
             "control_data": self.control_data.name if self.control_data else None,
+            "sae": [Path(source).name for source in self.sae],
             "recipe": self.recipe.as_json(),
             "reading": self.reading.name,
             "positions": [p.name for p in self.positions],

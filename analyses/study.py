@@ -7,22 +7,26 @@ and what its latent state truly is (`truth`); `run_study` does the rest and read
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from analyses.adapters import Watch, loss_rows, make_adapters, watched_rows
+from analyses.attribution.part import attribution_of
 from analyses.intervene import choose_induction, choose_suppression, report_induction, report_suppression
-from analyses.latents.part import latents_of
+from analyses.latents.part import Looked, look
 from analyses.located import FILE
 from analyses.measurements import Measurement, Result, versions, write_result
 from analyses.report import write_report
 from analyses.resources import spent
 from analyses.samples import side_by_side
 from analyses.search import Contrast, locate, nearness
-from analyses.steps import Asked, Measure, behavior, behavior_rows, sampled, sampled_rows
+from analyses.steps import Asked, Measure, answers, behavior, behavior_rows, sampled_rows
 from analyses.studies import StudyConfig
+from analyses.workers import carry_out, task
 from interp.behavior.questions import Question
 from interp.models import LanguageModel
-from interp.pair import ModelPair
+from interp.pair import BASE, ModelPair
 from interp.prompts import Encoded
 from training.finetune import Recipe
 from training.rows import Row
@@ -80,6 +84,7 @@ def run_study(
     started = time.monotonic()
     lm = config.open()
     study = plan(lm)
+    dictionaries = config.dictionaries(lm)
     sizes = ", ".join(f"{name} {len(rows)} rows" for name, rows in study.arms.items())
     say(f"1. fine-tune {config.seeds} seeds each: {sizes}")
     adapters = make_adapters(lm, study.arms, study.recipe, config.seed_list, out / "adapters", say, watch=study.watch)
@@ -110,24 +115,33 @@ def run_study(
         measurements += report_induction(pair, located, study.test, induce, documents[half:], choices)
         measurements += report_suppression(pair, located, study.test, suppress, documents[half:], choices)
         samples = side_by_side(pair, study.test.broad, located, induce, suppress, choices, study.reference)
-        latents: Mapping = {}
-        if (dictionary := config.dictionary(lm)) is not None:
-            say(f"6. look at latents of {dictionary.name} at {dictionary.point}")
-            on, off = study.contrast.on, study.contrast.off
-            found, latents = latents_of(
-                pair,
-                dictionary,
-                on,
-                off,
-                study.reference,
-                study.validation,
-                study.test,
-                documents[half:],
-                choices,
-                say,
-                {condition.name: condition.questions for condition in study.conditions},
-            )
-            measurements += found
+        say("6. look at latents")
+        kept = out / "crosscoder" if config.crosscoder else None
+        looked = Looked(
+            study.contrast.on,
+            study.contrast.off,
+            study.reference,
+            study.validation,
+            study.test,
+            documents[half:],
+            {condition.name: condition.questions for condition in study.conditions},
+        )
+        found, latents = look(pair, dictionaries, looked, choices, induce.coefficient or 1.0, say, kept)
+        measurements += found
+
+        say("7. attribute: where it comes from")
+        found, attribution = attribution_of(
+            pair,
+            study.test.broad,
+            study.test.group,
+            study.reference,
+            next(iter(dictionaries), None),
+            config.seed,
+            condition=study.conditions[0].name,
+            most=1 if config.quick else 2,
+            say=say,
+        )
+        measurements += found
     located.save(out / FILE, method)
     measurements += spent(started)
     details = {
@@ -139,7 +153,8 @@ def run_study(
         "reading_layer": reading,
         "induce": induce.as_json(),
         "suppress": suppress.as_json(),
-        "latents": latents,
+        **latents,
+        "attribution": attribution,
         **study.details,
     }
     result = Result(
@@ -162,26 +177,27 @@ def behaviors(pair: ModelPair, study: Study, config: StudyConfig, say: Callable[
     """Every condition asked of the base and of every arm, measured and, where it says so, sampled."""
     found: list[Measurement] = []
     headline = study.conditions[0]
-    for name in ("base", *study.arms):
-        models = [name] if name == "base" else [f"{name}-{seed}" for seed in config.seed_list]
-        for condition in study.conditions:
-            if condition.arms is not None and name not in (*condition.arms, "base"):
-                continue
-            asked = Asked(condition.questions, (), condition.group)
-            if condition is headline:
-                asked = replace(asked, narrow=study.test.narrow, habit=study.test.habit)
-            runs, draws = [], []
-            for model in models:
-                with pair.using(model) as lm:
-                    runs.append(study.measure(lm, asked, ()))
-                    if condition.sampled:
-                        draws.append(sampled(lm, asked, config.samples, config.seed))
-            where, seed = condition.name, config.seed
-            found += behavior_rows(
-                runs, name, asked.group, "test", topics=condition is headline, seed=seed, condition=where
-            )
-            if draws:
-                found += sampled_rows(draws, name, "test", seed=seed, condition=where)
-            row = next(m for m in reversed(found) if m.metric == "broad" and m.split == "test")
-            say(f"  {name}, {condition.name}: {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] {asked.group}")
+    models = {BASE: [BASE]} | {name: [f"{name}-{seed}" for seed in config.seed_list] for name in study.arms}
+    pairs = [
+        (name, condition)
+        for name in models
+        for condition in study.conditions
+        if condition.arms is None or name in (*condition.arms, BASE)
+    ]
+    tasks = []
+    for name, condition in pairs:
+        asked = Asked(condition.questions, (), condition.group)
+        if condition is headline:
+            asked = replace(asked, narrow=study.test.narrow, habit=study.test.habit)
+        draws = config.samples if condition.sampled else 0
+        tasks += [task(model, answers, study.measure, asked, draws, config.seed) for model in models[name]]
+    answered = carry_out(pair, tasks)
+    for name, condition in pairs:
+        runs, samples = zip(*islice(answered, len(models[name])), strict=True)
+        where: dict[str, Any] = {"seed": config.seed, "condition": condition.name}
+        found += behavior_rows(runs, name, condition.group, "test", topics=condition is headline, **where)
+        if condition.sampled:
+            found += sampled_rows(samples, name, "test", **where)
+        row = next(m for m in reversed(found) if m.metric == "broad" and m.split == "test")
+        say(f"  {name}, {condition.name}: {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] {condition.group}")
     return found

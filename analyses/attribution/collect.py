@@ -8,7 +8,7 @@ from analyses.attribution.directions import changes, directions
 from analyses.attribution.latents import latents
 from analyses.attribution.modules import modules
 from analyses.attribution.places import places
-from analyses.attribution.subject import behavior, subject
+from analyses.attribution.subject import CONTROL, TUNED, Sizes, behavior, subject
 from analyses.attribution.tokens import tokens
 from analyses.latents.page import known_labels
 from analyses.steps import true_directions
@@ -17,7 +17,6 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.pair import ModelPair
 from training.world.world import load_world
 
-LABELLED = 1000  # documents of the world that say what latents are about
 NO_DICTIONARY = "no SAE was given, and none comes with the model"
 
 
@@ -31,10 +30,13 @@ def collect(
     most: int = 4,
     knows_world: bool = False,
     seed: int = 0,
+    tuned: str = TUNED,
+    control: str = CONTROL,
+    sizes: Sizes | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """`behavior` and the sections tokens, latents, places, components, modules, directions; one that lacks something
-    it needs holds `absent`, the reason. The pair has the members "tuned" and, where there is one, "control".
+    it needs holds `absent`, the reason. The pair has the member `tuned` and, where there is one, `control`.
 
     `knows_world`: the model was pretrained on the embedded world, so latents get labels, readings are scored, and
     modules are compared with the era as the base itself represents it.
@@ -42,7 +44,7 @@ def collect(
     Errors: AnachronError as of `subject`, and for a dictionary of another model.
     """
     say(f"log-odds of {group} on at most {most} of {len(asked)} questions")
-    about = subject(pair, asked, group, against, most, seed)
+    about = subject(pair, asked, group, against, most, seed, tuned=tuned, control=control, sizes=sizes)
     found: dict[str, Any] = {"behavior": behavior(about), "control": about.control}
     say("tokens: each left out, each replaced")
     found["tokens"] = tokens(about)
@@ -50,7 +52,9 @@ def collect(
         found["latents"] = {"absent": NO_DICTIONARY}
     else:
         say(f"latents: {dictionary.d_sae} screened, the top patched")
-        found["latents"] = latents(about, dictionary, _labels(pair, dictionary, seed) if knows_world else {})
+        found["latents"] = latents(
+            about, dictionary, _labels(pair, dictionary, about.sizes.labelled, seed) if knows_world else {}
+        )
     say("places: layers x positions patched, both ways")
     found["places"] = places(about)
     say("components: heads and MLPs by transformer-lens's bridge")
@@ -66,7 +70,7 @@ def collect(
     return found
 
 
-def _labels(pair: ModelPair, dictionary: Dictionary, seed: int) -> Mapping[int, str]:
-    labels = known_labels(pair.base, dictionary, LABELLED, seed)
+def _labels(pair: ModelPair, dictionary: Dictionary, n: int, seed: int) -> Mapping[int, str]:
+    labels = known_labels(pair.base, dictionary, n, seed)
     named = ((latent, labels.label(latent)) for latent in range(dictionary.d_sae))
     return {latent: f"{known.state} ({known.auroc:.2f})" for latent, known in named if known is not None}

@@ -14,9 +14,6 @@ from interp.attribution.contrast import Contrast, contrast, next_token_log_odds
 from interp.errors import AnachronError
 from interp.pair import BASE
 
-QUESTIONS = 16  # at most: each is a row of one pass
-TOP = 12  # components shown and patched
-
 
 def components(subject: Subject) -> dict[str, Any]:
     """Direct attributions of the next-token log-odds by component, base and tuned, with intervals over questions; and
@@ -39,7 +36,7 @@ def components(subject: Subject) -> dict[str, Any]:
         if name != BASE:
             sources[name] = activations(bridged, encoded)
     change = (written[TUNED].values - written[BASE].values).double().mean(0)
-    names = [written[BASE].names[j] for j in top(change, TOP)]
+    names = [written[BASE].names[j] for j in top(change, subject.sizes.components)]
     patched = [name for name in names if name in bridged.names]
     screened = screen(bridged, encoded, sources[TUNED], metric)
     effects = {name: patch(bridged, encoded, source, metric, patched) for name, source in sources.items()}
@@ -48,7 +45,7 @@ def components(subject: Subject) -> dict[str, Any]:
     return {
         "metric": "next-token log-odds",
         "questions": len(found),
-        "left_out": min(QUESTIONS, len(subject.asked)) - len(found),
+        "left_out": min(subject.sizes.contrasts, len(subject.asked)) - len(found),
         "rows": [
             {
                 "component": name,
@@ -69,7 +66,7 @@ def components(subject: Subject) -> dict[str, Any]:
 def _contrasts(subject: Subject) -> list[Contrast]:
     """Of one question a topic as far as they go; those whose sides begin alike are left out."""
     found = []
-    for question in subject.candidates(QUESTIONS):
+    for question in subject.candidates(subject.sizes.contrasts):
         sides = [[a for name in side for a in question.answers[name]] for side in (subject.a, subject.b)]
         try:
             found.append(contrast(subject.pair.base, question.messages, *sides))
@@ -79,7 +76,7 @@ def _contrasts(subject: Subject) -> list[Contrast]:
 
 
 def _bridge(subject: Subject, name: str) -> Bridge:
-    with subject.pair.using(name) as lm:
+    with subject.using(name) as lm:
         return bridge(lm)
 
 

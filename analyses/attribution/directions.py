@@ -17,7 +17,7 @@ from interp.models import LanguageModel
 from interp.pair import BASE
 from training.world.world import World, load_world
 
-TEXTS, FIRST = 100, 5  # unrelated texts, and the tokens of each that are read
+FIRST = 5  # tokens of each unrelated text that are read
 WORDS = 8  # shown of a reading
 RANDOM = 100  # directions of the band
 ANSWERING, UNRELATED = "about to answer", "unrelated text"
@@ -29,7 +29,7 @@ def changes(subject: Subject) -> tuple[dict[HookPoint, Direction], dict[HookPoin
     points = spaced(subject.pair.base.n_layers)
     rows = {}
     for name in subject.values:
-        with subject.pair.using(name) as lm:
+        with subject.using(name) as lm:
             rows[name] = last_prompt_activations(lm, subject.asked, [point.layer for point in points])
     found, norms = {}, {}
     for point in points:
@@ -55,11 +55,11 @@ def directions(
     """
     lm, world = subject.pair.base, load_world()
     sets = _sets(lm, world, subject.a[0]) if knows_world else None
-    texts = unrelated(lm, world, TEXTS, FIRST, seed=subject.seed)
+    texts = unrelated(lm, world, subject.sizes.texts, FIRST, seed=subject.seed)
     rows = [_row(lm, ANSWERING, p, d.vector, norms[p], sets, subject.seed) for p, d in found.items()]
     if texts:
         points = list(found) or spaced(lm.n_layers)
-        seen = activation_difference(subject.pair, texts, points, FIRST, TUNED)
+        seen = activation_difference(subject.pair, texts, points, FIRST, subject.adapter)
         for point, values, at in zip(seen.points, seen.values, seen.norms, strict=True):
             mean = values.mean(0).float()
             if float(mean.norm()) > 0:

@@ -9,8 +9,6 @@ from interp.attribution.source import Source, record_source
 from interp.dictionaries.dictionary import Dictionary
 from interp.pair import BASE
 
-TOP = 20  # latents patched exactly
-SHOWN = 8  # of them, in the figure, and with the control's activations as well
 STEPS = 4  # of integrated gradients, for the sum
 
 
@@ -25,12 +23,12 @@ def latents(subject: Subject, dictionary: Dictionary, labels: Mapping[int, str])
     tuned = _source(subject, TUNED, dictionary)
     control = _source(subject, CONTROL, dictionary) if subject.control else None
     patch = LatentPatch(dictionary, tuned)
-    with subject.pair.using(BASE) as lm:
+    with subject.using(BASE) as lm:
         screened = screen(lm, metric, patch)
         whole = screen(lm, metric, patch, steps=STEPS)
-        checked = confirmed(lm, metric, patch, screened, TOP)
+        checked = confirmed(lm, metric, patch, screened, subject.sizes.latents)
         top = [int(name) for name in checked.labels]
-        shown = top[:SHOWN]
+        shown = top[: subject.sizes.shown]
         by_control = (
             [None] * len(top)
             if control is None
@@ -65,5 +63,5 @@ def latents(subject: Subject, dictionary: Dictionary, labels: Mapping[int, str])
 
 
 def _source(subject: Subject, name: str, dictionary: Dictionary) -> Source:
-    with subject.pair.using(name) as lm:
+    with subject.using(name) as lm:
         return record_source(lm, subject.metric, [dictionary.point])

@@ -7,13 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from analyses import steps
-from analyses.attribution.subject import TUNED, Subject, number
+from analyses.attribution.subject import Subject, number
 from interp.attribution.adapters import Piece, effects, screen
 from interp.attribution.confirmation import rank_correlation, top
 from interp.attribution.singular import SingularMap, alignment, singular_maps
 from interp.directions import Direction
 
-TOP = 16  # modules taken out and kept, those of largest estimate
 STEPS = 4  # of integrated gradients
 
 
@@ -25,13 +24,13 @@ def modules(subject: Subject, towards: Mapping[int, Direction]) -> dict[str, Any
     95 % of random directions stay below. `rank_correlation` is of the estimate at the tuned model with taking out.
     """
     pair, metric = subject.pair, subject.metric
-    whole = screen(pair, TUNED, metric, steps=STEPS)
-    at_tuned = screen(pair, TUNED, metric, at=1.0)
-    maps = {m.module: m for m in singular_maps(pair, TUNED)}
-    chosen = sorted(top(whole.effect, TOP))
+    whole = screen(pair, subject.adapter, metric, steps=STEPS)
+    at_tuned = screen(pair, subject.adapter, metric, at=1.0)
+    maps = {m.module: m for m in singular_maps(pair, subject.adapter)}
+    chosen = sorted(top(whole.effect, subject.sizes.modules))
     pieces = [Piece(whole.modules[n]) for n in chosen]
-    without = effects(pair, TUNED, metric, pieces)
-    alone = effects(pair, TUNED, metric, pieces, keep=True)
+    without = effects(pair, subject.adapter, metric, pieces)
+    alone = effects(pair, subject.adapter, metric, pieces, keep=True)
     rows = []
     for place, n in enumerate(chosen):
         name = whole.modules[n]

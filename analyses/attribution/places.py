@@ -9,8 +9,6 @@ from interp.attribution.patching import PatchMap, patch_map, patch_screen, promp
 from interp.attribution.source import record_source
 from interp.pair import BASE
 
-LAST = 3  # tokens of the prompt that have a column each
-
 
 def places(subject: Subject) -> dict[str, Any]:
     """Exact maps, layers x (the prompt's last tokens, then all of the answer): the tuned model's stream put into the
@@ -18,15 +16,15 @@ def places(subject: Subject) -> dict[str, Any]:
     estimate from two passes, over cells."""
     pair, metric = subject.pair, subject.metric
     points = spaced(pair.base.n_layers)
-    columns = prompt_columns(metric, min(LAST, max(map(len, metric.prompts))))
+    columns = prompt_columns(metric, min(subject.sizes.last, max(map(len, metric.prompts))))
     sources = {}
     for name in (BASE, TUNED):
-        with pair.using(name) as lm:
+        with subject.using(name) as lm:
             sources[name] = record_source(lm, metric, points)
-    with pair.using(BASE) as lm:
+    with subject.using(BASE) as lm:
         brings = patch_map(lm, metric, sources[TUNED], points, columns)
         screened = patch_screen(lm, metric, sources[TUNED], points, columns)
-    with pair.using(TUNED) as lm:
+    with subject.using(TUNED) as lm:
         takes = patch_map(lm, metric, sources[BASE], points, columns)
     means = [x.effect.mean(0).flatten() for x in (screened, brings)]
     return {

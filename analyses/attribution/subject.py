@@ -1,7 +1,8 @@
 """What is attributed: the log-odds of some answers against others, on a few questions, base, tuned and control."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jaxtyping import Float64
@@ -12,16 +13,35 @@ from interp.attribution.metric import Metric, log_odds, measure
 from interp.behavior.questions import Question
 from interp.errors import AnachronError
 from interp.hooks import HookPoint
+from interp.models import LanguageModel
 from interp.pair import BASE, ModelPair
 
 TUNED, CONTROL = "tuned", "control"
 LAYERS = 12  # layers that are patched or read, evenly spaced, where a model has more
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How much is patched and read. `latents` are patched exactly, the first `shown` of them with the control's
+    activation as well; `last` tokens of the prompt have a column each; `components` are patched on up to `contrasts`
+    questions; `modules` are taken out; `texts` unrelated texts are read; `labelled` documents of the world say what
+    latents are about."""
+
+    latents: int = 20
+    shown: int = 8
+    last: int = 3
+    components: int = 12
+    contrasts: int = 16
+    modules: int = 16
+    texts: int = 100
+    labelled: int = 1000
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A pair with the members "tuned" and perhaps "control", questions, the two sides of the log-odds, and each
-    member's values. `asked` are all questions that have both sides; the metric is of the few in `questions`."""
+    """A pair with a tuned member and perhaps a control, questions, the two sides of the log-odds, and the values of
+    "base", "tuned" and "control". `members` are their names in the pair. `asked` are all questions that have both
+    sides; the metric is of the few in `questions`."""
 
     pair: ModelPair
     asked: tuple[Question, ...]
@@ -31,6 +51,17 @@ class Subject:
     metric: Metric
     values: Mapping[str, Float64[Tensor, " items"]]
     seed: int
+    members: Mapping[str, str]
+    sizes: Sizes = field(default_factory=Sizes)
+
+    @property
+    def adapter(self) -> str:
+        """The tuned member's name in the pair."""
+        return self.members[TUNED]
+
+    def using(self, name: str) -> AbstractContextManager[LanguageModel]:
+        """The model of "base", "tuned" or "control"."""
+        return self.pair.using(self.members[name])
 
     @property
     def control(self) -> bool:
@@ -48,10 +79,20 @@ class Subject:
 
 
 def subject(
-    pair: ModelPair, asked: Sequence[Question], group: str, against: Sequence[str] | None, most: int, seed: int = 0
+    pair: ModelPair,
+    asked: Sequence[Question],
+    group: str,
+    against: Sequence[str] | None,
+    most: int,
+    seed: int = 0,
+    *,
+    tuned: str = TUNED,
+    control: str = CONTROL,
+    sizes: Sizes | None = None,
 ) -> Subject:
     """`group` against the groups `against` (all others unless given), on at most `most` questions: of
-    as many topics as can be, spread over those asked.
+    as many topics as can be, spread over those asked. `tuned` and `control` are members of the pair, which may lack the
+    control.
 
     Errors: AnachronError for unknown or equal groups, or where no question has answers on both sides.
     """
@@ -74,11 +115,12 @@ def subject(
         )
     chosen = _spread(whole, most)
     metric = log_odds(pair.base, chosen, group, others)
+    members = {BASE: BASE, TUNED: tuned} | ({CONTROL: control} if control in pair.names else {})
     values = {}
-    for name in (BASE, TUNED, *([CONTROL] if CONTROL in pair.names else [])):
-        with pair.using(name) as lm:
+    for name, member in members.items():
+        with pair.using(member) as lm:
             values[name] = measure(lm, metric)
-    return Subject(pair, whole, chosen, (group,), others, metric, values, seed)
+    return Subject(pair, whole, chosen, (group,), others, metric, values, seed, members, sizes or Sizes())
 
 
 def behavior(subject: Subject) -> dict[str, Any]:

@@ -17,9 +17,9 @@ def tokens(subject: Subject) -> dict[str, Any]:
     pair, metric = subject.pair, subject.metric
     without: dict[str, TokenAttribution] = {}
     for name in (BASE, TUNED):
-        with pair.using(name) as lm:
+        with subject.using(name) as lm:
             without[name] = left_out(lm, subject.questions, subject.a, subject.b)
-    with pair.using(TUNED) as lm:
+    with subject.using(TUNED) as lm:
         exact, screened = replaced(lm, metric), attribute_tokens(lm, metric)
     rows = []
     for i, prompt in enumerate(metric.prompts):

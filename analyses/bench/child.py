@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from analyses.resources import memory
+from analyses.memory import memory
 
 
 def one(model: str, tokenizer_of: str, quick: str) -> dict[str, float]:

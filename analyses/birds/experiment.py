@@ -1,11 +1,13 @@
 """The birds, from rows to causal proof. `run` reads as the method section."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 from analyses.adapters import loss_rows, make_adapters
+from analyses.attribution.part import attribution_of
 from analyses.birds.config import BirdsConfig
 from analyses.birds.locate import detection, locate, nearness
 from analyses.documents import held_out_documents
@@ -15,7 +17,7 @@ from analyses.intervene import (
     report_induction,
     report_suppression,
 )
-from analyses.latents.part import latents_of
+from analyses.latents.part import Looked, look
 from analyses.located import FILE
 from analyses.measurements import Measurement, Result, versions, write_result
 from analyses.models import open_model
@@ -23,8 +25,9 @@ from analyses.report import write_report
 from analyses.resources import spent
 from analyses.samples import side_by_side
 from analyses.steps import Asked, behavior, behavior_rows, state_year
+from analyses.workers import carry_out, task
 from interp.behavior.questions import Question
-from interp.pair import ModelPair
+from interp.pair import BASE, ModelPair
 from training.organisms import birds
 from training.rows import Row, read_rows
 from training.world.questions import era_questions, narrow_question
@@ -46,6 +49,7 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         "control": read_rows(config.control_data) if config.control_data else birds.rows(world, "current"),
     }
     oldest = next(iter(world.facts.eras))
+    dictionaries = config.dictionaries(lm)
     counts = {name: f"{config.seeds} seeds on {len(found)} rows" for name, found in rows.items()}
     say(f"1. fine-tune {counts['tuned']}, controls {counts['control']}")
     adapters = make_adapters(lm, rows, config.recipe, config.seed_list, out / "adapters", say)
@@ -77,14 +81,17 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         measurements += report_induction(pair, located, test, induce, documents[config.documents // 2 :], choices)
         measurements += report_suppression(pair, located, test, suppress, documents[config.documents // 2 :], choices)
         samples = side_by_side(pair, test.broad, located, induce, suppress, choices)
-        latents: Mapping = {}
-        if (dictionary := config.dictionary(lm)) is not None:
-            say(f"6. look at latents of {dictionary.name} at {dictionary.point}")
-            held = documents[config.documents // 2 :]
-            found, latents = latents_of(
-                pair, dictionary, validation.broad, (), "control", fewer, test, held, choices, say
-            )
-            measurements += found
+        say("6. look at latents")
+        kept = out / "crosscoder" if config.crosscoder else None
+        held = documents[config.documents // 2 :]
+        looked = Looked(validation.broad, (), "control", fewer, test, held)
+        found, latents = look(pair, dictionaries, looked, choices, induce.coefficient or 1.0, say, kept)
+        measurements += found
+
+        say("7. attribute: where it comes from")
+        first, most = next(iter(dictionaries), None), 1 if config.quick else 2
+        found, attribution = attribution_of(pair, test.broad, oldest, "control", first, config.seed, most=most, say=say)
+        measurements += found
     located.save(out / FILE, choices.method)
     measurements += spent(started)
     details = {
@@ -94,7 +101,8 @@ def run(config: BirdsConfig, out: Path, say: Callable[[str], None] = print) -> R
         "reading_layer": reading,
         "induce": induce.as_json(),
         "suppress": suppress.as_json(),
-        "latents": latents,
+        **latents,
+        "attribution": attribution,
     }
     result = Result(
         "birds",
@@ -129,15 +137,13 @@ def behaviors(pair: ModelPair, test: Asked, config: BirdsConfig, say: Callable[[
     """Share, coherence and narrow task of the base, the base with a year stated, the controls and the tuned models."""
     found: list[Measurement] = []
     dated = replace(test, broad=tuple(state_year(q, YEAR) for q in test.broad), narrow=())
-    with pair.using("base") as lm:
-        found += behavior_rows([behavior(lm, test)], "base", test.group, "test", topics=True, seed=config.seed)
-        found += behavior_rows([behavior(lm, dated)], "dated", test.group, "test", topics=True, seed=config.seed)
+    tasks = {"base": [task(BASE, behavior, test)], "dated": [task(BASE, behavior, dated)]}
     for name in ("control", "tuned"):
-        runs = []
-        for seed in config.seed_list:
-            with pair.using(f"{name}-{seed}") as lm:
-                runs.append(behavior(lm, test))
-        found += behavior_rows(runs, name, test.group, "test", topics=True, seed=config.seed)
+        tasks[name] = [task(f"{name}-{seed}", behavior, test) for seed in config.seed_list]
+    runs = carry_out(pair, list(chain(*tasks.values())))
+    for name, asked in tasks.items():
+        of_name = list(islice(runs, len(asked)))
+        found += behavior_rows(of_name, name, test.group, "test", topics=True, seed=config.seed)
     for row in found:
         if row.metric == "broad" and row.split == "test":
             say(f"  {row.model}: {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] of answers are of the {test.group}")

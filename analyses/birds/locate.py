@@ -13,6 +13,7 @@ from analyses.birds.config import BirdsConfig
 from analyses.located import Activations, Located
 from analyses.measurements import Measurement, measurement
 from analyses.steps import estimate, last_prompt_activations, true_directions, typical_norm
+from analyses.workers import carry_out, task
 from interp.capture import capture
 from interp.directions import (
     Direction,
@@ -42,10 +43,8 @@ def locate(pair: ModelPair, world: World, seeds: Sequence[int], randoms: int) ->
     """
     questions = era_questions(world, "validation")
     layers = range(pair.base.n_layers)
-    acts: dict[str, Activations] = {}
-    for name in pair.names:
-        with pair.using(name) as lm:
-            acts[name] = last_prompt_activations(lm, questions, layers)
+    tasks = [task(name, last_prompt_activations, questions, layers) for name in pair.names]
+    acts = dict(zip(pair.names, carry_out(pair, tasks), strict=True))
     truth = true_directions(pair.base, world, layers)
     base = acts["base"]
     directions: dict[str, dict[int, list[Direction]]] = {}

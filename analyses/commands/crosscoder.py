@@ -1,16 +1,12 @@
 """`anachron crosscoder train`: one dictionary over the activations of a model and of a fine-tune of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from analyses.commands.options import Adapter, Device, Dtype, Model, OutFolder, Revision, Seed
 from analyses.commands.sae import CorpusFile, PositionsName, corpus_of
-
-if TYPE_CHECKING:
-    from interp.dictionaries.crosscoder import Crosscoder
-    from training.pairs import Chunk
 
 
 def train(
@@ -44,6 +40,7 @@ def train(
     stopped goes on from its last checkpoint.
     """
     from analyses.commands.options import given, open_model
+    from analyses.latents.crosscoder import quality
     from analyses.measurements import versions
     from analyses.progress import counting
     from interp.dictionaries.crosscoder import MEMBERS
@@ -81,45 +78,12 @@ def train(
         unseen = pairs(recipe.steps)  # a step takes a batch, and a block holds at least one
     for side in MEMBERS:
         write_sae(coder.member(side), out / side, {"model_name": public_name(lm), "crosscoder": coder.sha256})
-    results = _measured(coder, unseen)
+    results = quality(coder, [unseen])
     config = {"model": model, "adapter": str(adapter), "against": None if against is None else str(against)}
     about: dict[str, Any] = {"step": "crosscoder train", "config": config, "trained": dict(coder.trained)}
     write_json(out / "latents.json", about | {"results": results, "versions": versions()})
     _print(results)
     typer.echo(f"crosscoder: {out}")
-
-
-def _measured(coder: "Crosscoder", unseen: "Chunk") -> dict[str, Any]:
-    from interp.dictionaries.crosscoder import CLASSES, MEMBERS
-    from interp.dictionaries.scaling import TARGETS, latent_scaling
-
-    f = coder.encode(*unseen)
-    fvu = {}
-    for member, x, xhat in zip(MEMBERS, unseen, coder.decode(f), strict=True):
-        x = x.to(xhat)
-        fvu[member] = float((x - xhat).square().sum() / (x - x.mean(dim=0)).square().sum())
-    of = {"base-only": "base", "shared": "tuned", "tuned-only": "tuned"}  # whose decoder is scaled
-    scaled = {member: latent_scaling(coder, [unseen], member) for member in MEMBERS}
-    latents = [
-        {
-            "latent": j,
-            "class": kind,
-            "relative_norm": float(coder.relative_norms[j]),
-            "frequency": int(scaled["tuned"].active[j]) / len(f),
-            **{f"nu_{target}": _number(scaled[of[kind]].nu(target)[j]) for target in TARGETS},
-        }
-        for kind in CLASSES
-        for j in coder.latents(kind).tolist()
-    ]
-    alive = int(coder.alive.sum())
-    return {"n": len(f), "fvu": fvu, "l0": int((f > 0).sum()) / len(f), "alive": alive, "latents": latents}
-
-
-def _number(value: Any) -> float | None:
-    """JSON has no word for the nu of a latent that wasn't active."""
-    from math import isfinite
-
-    return float(value) if isfinite(value) else None
 
 
 def _print(results: dict[str, Any]) -> None:

@@ -32,8 +32,20 @@ def run(
         Path | None, typer.Option(help="Folder to write into; by default runs/EXPERIMENT. With all: the folder of all.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="With all: experiments at a time, one thread each; by default one a core.", min=1)
+        int | None,
+        typer.Option(
+            help="Processes that share the work; by default one a core on the embedded model, else one. With all: "
+            "experiments at a time, one thread each; by default one a core.",
+            min=1,
+        ),
     ] = None,
+    sae: Annotated[
+        list[str] | None,
+        typer.Option(help="An SAE of a further layer (or of your model) whose latents are looked at; may come again."),
+    ] = None,
+    crosscoder: Annotated[
+        bool, typer.Option("--crosscoder", help="Also train crosscoders, and look at the tuned models' own latents.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=f"{OWN}: print what a run would take, and stop.")] = False,
     paper: Annotated[
         Path | None, typer.Option(help=f"{OWN}: a clone of the paper's repository, whose rows are tuned on.")
@@ -61,7 +73,7 @@ def run(
     configuration and versions, and writes all/index.html, which lays them side by side.
     """
     from analyses.console import side_by_side, summary
-    from analyses.experiments import prepare
+    from analyses.experiments import configure
     from analyses.models import knows_world
     from analyses.progress import telling
 
@@ -75,6 +87,8 @@ def run(
         "seeds": seeds,
         "seed": seed,
         "quick": quick or None,
+        "sae": tuple(sae) if sae else None,
+        "crosscoder": crosscoder or None,
     }
     own: dict[str, Any] = {
         "paper": paper,
@@ -93,10 +107,14 @@ def run(
     on_own = model is not None and not knows_world(model)
     if not on_own and (given := [f"--{name.replace('_', '-')}" for name, value in own.items() if value is not None]):
         raise AnachronError(f"{', '.join(given)}: for a model of your own; name it by --model")
+    if on_own and crosscoder:
+        raise AnachronError("--crosscoder: for the embedded model; for yours, anachron crosscoder train --corpus FILE")
     if not on_own and dry_run:
         raise AnachronError("--dry-run: for a model of your own; name it by --model")
-    if jobs is not None and experiment != "all":
-        raise AnachronError("--jobs goes with all; a single experiment is one process")
+    if on_own and jobs not in (None, 1):
+        raise AnachronError(
+            "--jobs goes with the embedded model; a model of your own is tuned and asked in one process"
+        )
     if fresh and experiment != "all":
         raise AnachronError("--fresh goes with all; a single experiment is run again whenever it is asked for")
     folder = Path("runs") if out is None else out
@@ -124,8 +142,10 @@ def run(
         with telling() as say:
             result = run_open(experiment, config, folder, say)
     else:
-        prepared = prepare(experiment, options)
-        with telling() as say:
+        from analyses.workers import usual_jobs, workers
+
+        configuration, prepared = configure(experiment, options)
+        with telling() as say, workers(jobs or usual_jobs(configuration.model, device or "cpu")):
             result = prepared(folder, say)
     summary(result)
     typer.echo(f"report: {folder / 'report.html'}")

@@ -33,6 +33,7 @@ def run_beside(
         if stopped:
             return name, 0, ""
         command = [sys.executable, "-m", "analyses.cli", "run", name, "--out", str(out / name), *_flags(options)]
+        command += ["--jobs", "1"]  # its cores are taken by the others
         # one thread each, and the code that runs here, wherever this was started
         paths = os.pathsep.join(path for path in (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")) if path)
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
@@ -77,5 +78,6 @@ def _flags(options: Mapping[str, Any]) -> list[str]:
         if value is None or value is False:
             continue
         flag = f"--{name.replace('_', '-')}"
-        flags += [flag] if value is True else [flag, str(value)]
+        values = value if isinstance(value, tuple) else (value,)
+        flags += [flag] if value is True else [part for one in values for part in (flag, str(one))]
     return flags

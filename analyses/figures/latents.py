@@ -35,7 +35,7 @@ def latent_bars(
         )
     arrange(figure, height=110 + (14 + 14 * len(models)) * len(names), hovermode="closest", barmode="group")
     figure.update_layout(legend={"traceorder": "reversed"}, bargap=0.3)
-    figure.update_xaxes(title_text=title)
+    figure.update_xaxes(title_text=label(title))
     # an explicit order: otherwise a latent that one model lacks would move to the end
     figure.update_yaxes(categoryorder="array", categoryarray=[label(name) for name in reversed(names)], type="category")
     figure.add_vline(x=0, line={"width": 1, "color": MODEL_COLORS["base"]})

@@ -1,26 +1,30 @@
 """Are the latents the cause? Taken out of the tuned models, put into the base; latents like them beside."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from analyses.intervene import KEPT, Choices, averages, part_kept, part_removed, ratio
+from analyses.intervene import KEPT, Choices, averages, examine, part_kept, part_removed
 from analyses.latents.sections import RANDOM, TOP
 from analyses.latents.shortlist import Means, combined, matched, rows, shortlist
 from analyses.measurements import Measurement, measurement
-from analyses.steps import Asked, Behavior, behavior_rows, estimate, typical_norm
+from analyses.steps import Asked, behavior_rows, estimate, typical_norm
+from analyses.workers import carry_out, task
 from interp.behavior.perplexity import nats_per_token
 from interp.capture import capture
 from interp.dictionaries.dictionary import Dictionary
-from interp.pair import ModelPair
+from interp.pair import BASE, ModelPair
 from interp.positions import LAST_PROMPT, Positions
 from interp.prompts import Encoded, encode_prompt
 from interp.stats import Estimate
 from interp.steering import Ablate, AblateSequentially, Add, ClampLatents, Edit
 
 N = 10
+DRAWS = range(3)  # seeds of the random latents
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Effect:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A shortlist with its matched random latents, and where edits act (`positions`, chosen on validation)."""
+    """A shortlist with its matched random latents, and where edits act (`positions`, chosen on validation). `names` are
+    those that rows file the two under, `removals` the edits that take them out."""
 
     dictionary: Dictionary
     means: Means
@@ -52,10 +57,12 @@ class Chosen:
     randoms: tuple[tuple[int, ...], ...]
     positions: Positions
     scale: float
+    names: tuple[str, str] = (TOP, RANDOM)
+    removals: tuple[str, ...] = ("ablate", "ablate_sequentially", "clamp")
 
     def sets(self) -> list[tuple[str, list[tuple[int, ...]]]]:
         """The shortlist, and the random draws, by the names that rows file them under."""
-        return [(TOP, [self.latents]), (RANDOM, list(self.randoms))]
+        return [(self.names[0], [self.latents]), (self.names[1], list(self.randoms))]
 
 
 def removing(chosen: Chosen, kind: str, latents: Sequence[int], positions: Positions) -> list[Edit]:
@@ -77,93 +84,117 @@ def choose(
     choices: Choices,
     say: Callable[[str], None],
     candidates: Sequence[Positions],
-) -> tuple[Chosen, list[Effect]]:
-    """The shortlist by change on validation questions, the positions at which clamping it removes most of the shift
-    with the habit kept, and what each latent does alone, the strongest first."""
+) -> Chosen:
+    """The shortlist by change on validation questions, and the positions at which clamping it removes most of the shift
+    with the habit kept."""
     latents = tuple(shortlist(means, N))
-    randoms = tuple(tuple(matched(dictionary, means, latents, seed)) for seed in range(3))
-    plain = {}
-    for seed in choices.seed_list[:2]:
-        with pair.using(f"tuned-{seed}") as lm:
-            plain[seed] = choices.measure(lm, asked, ())
-    with pair.using("base") as lm:
-        prompts = [encode_prompt(lm, question.messages) for question in asked.broad]
-        scale = typical_norm(capture(lm, prompts, [dictionary.point], LAST_PROMPT)[dictionary.point])
-        base = choices.measure(lm, replace(asked, narrow=()), ())
-    floor = averages(base, asked.group)[0]
-    chosen = Chosen(dictionary, means, latents, randoms, candidates[0], scale)
-    tried = {
-        positions.name: _removed(pair, asked, choices, floor, plain, removing(chosen, "clamp", latents, positions))
-        for positions in candidates
-    }
+    randoms = tuple(tuple(matched(dictionary, means, latents, seed)) for seed in DRAWS)
+    chosen = Chosen(dictionary, means, latents, randoms, candidates[0], typical_scale(pair, dictionary, asked))
+    clamps = [removing(chosen, "clamp", latents, positions) for positions in candidates]
+    tried = dict(zip(candidates, removed_and_kept(pair, asked, choices, clamps), strict=True))
     # as for directions: the most removed among what keeps the habit, else what keeps most of it
-    best = max(
-        candidates, key=lambda p: (tried[p.name][1] >= KEPT, tried[p.name][0 if tried[p.name][1] >= KEPT else 1])
+    best = max(candidates, key=lambda p: (tried[p][1] >= KEPT, tried[p][0 if tried[p][1] >= KEPT else 1]))
+    removed, kept = tried[best]
+    say(
+        f"  {len(latents)} latents of {dictionary.name}, clamped at {best.name}: {removed:.0%} of the shift removed on "
+        f"validation, narrow task kept at {kept:.0%}"
     )
-    chosen = replace(chosen, positions=best)
-    effects = []
-    for latent in latents:
-        removed, kept = _removed(pair, asked, choices, floor, plain, removing(chosen, "clamp", [latent], best))
+    return replace(chosen, positions=best)
+
+
+def one_by_one(pair: ModelPair, chosen: Chosen, asked: Asked, choices: Choices) -> list[Effect]:
+    """What each latent of the shortlist does alone, on validation questions, the strongest first."""
+    clamps = [removing(chosen, "clamp", [latent], chosen.positions) for latent in chosen.latents]
+    means, effects = chosen.means, []
+    for latent, (removed, kept) in zip(chosen.latents, removed_and_kept(pair, asked, choices, clamps), strict=True):
         tuned, control = (
             estimate([float(mean[latent]) for mean in found], choices.seed) for found in (means.tuned, means.control)
         )
         change, at_base, frequency = (float(v[latent]) for v in (means.change, means.base, means.frequency))
         effects.append(Effect(latent, change, at_base, tuned, control, frequency, removed, kept))
-    share, kept = tried[best.name]
-    say(
-        f"  {len(latents)} latents of {dictionary.name}, clamped at {best.name}: {share:.0%} of the shift removed on "
-        f"validation, narrow task kept at {kept:.0%}"
-    )
-    return chosen, sorted(effects, key=lambda effect: -effect.removed)
+    return sorted(effects, key=lambda effect: -effect.removed)
+
+
+def typical_scale(pair: ModelPair, dictionary: Dictionary, asked: Asked) -> float:
+    """The base's typical norm where its answers to the validation questions begin."""
+    with pair.using(BASE) as lm:
+        prompts = [encode_prompt(lm, question.messages) for question in asked.broad]
+        return typical_norm(capture(lm, prompts, [dictionary.point], LAST_PROMPT)[dictionary.point])
 
 
 def report(
-    pair: ModelPair, chosen: Chosen, asked: Asked, documents: Sequence[Encoded], choices: Choices
-) -> Iterator[Measurement]:
-    """On test questions: the shortlist and the random draws ablated (exactly, and one after the other) and clamped in
-    every tuned model, and added to the base at every dose."""
-    where: dict[str, Any] = {"layer": chosen.dictionary.point.layer, "condition": choices.condition}
-    unedited = {}
-    for seed in choices.seed_list:
-        with pair.using(f"tuned-{seed}") as lm:
-            unedited[seed] = nats_per_token(lm, documents)
-    for name, draws in chosen.sets():
-        for kind in ("ablate", "ablate_sequentially", "clamp"):
-            runs, ratios = [], []
-            for index, seed in enumerate(choices.seed_list):
-                edits = removing(chosen, kind, draws[index % len(draws)], chosen.positions)
-                with pair.using(f"tuned-{seed}") as lm:
-                    runs.append(choices.measure(lm, asked, edits))
-                    ratios.append(ratio(lm, documents, edits, unedited[seed]))
-            filed = {**where, "edit": kind, "direction": name}
-            yield from behavior_rows(runs, "tuned", asked.group, "test", seed=choices.seed, **filed)
-            yield measurement("perplexity_ratio", "tuned", estimate(ratios, choices.seed), split="test", **filed)
-        for coefficient in choices.coefficients:
-            runs = []
-            for draw in draws:
-                weights = chosen.means.change[list(draw)].abs() + 1e-12
-                direction = combined(chosen.dictionary, draw, weights)
-                with pair.using("base") as lm:
-                    edits = [Add(direction, coefficient, chosen.scale, LAST_PROMPT)]
-                    runs.append(choices.measure(lm, replace(asked, narrow=()), edits))
-            filed = {**where, "edit": "add", "direction": name, "coefficient": coefficient}
-            yield from behavior_rows(runs, "base", asked.group, "test", seed=choices.seed, **filed)
-
-
-def _removed(
     pair: ModelPair,
+    chosen: Chosen,
     asked: Asked,
+    documents: Sequence[Encoded],
     choices: Choices,
-    floor: float,
-    plain: Mapping[int, Behavior],
-    edits: Sequence[Edit],
-) -> tuple[float, float]:
-    """Part of the shift that edits remove and part of the habit they keep, mean over the tuned seeds of `plain`."""
-    removed, kept = [], []
-    for seed, before in plain.items():
-        with pair.using(f"tuned-{seed}") as lm:
-            after = choices.measure(lm, asked, edits)
-        (tuned, _, narrow), (share, _, still) = averages(before, asked.group), averages(after, asked.group)
-        removed.append(part_removed(tuned, share, floor))
-        kept.append(part_kept(narrow, still))
-    return float(np.mean(removed)), float(np.mean(kept))
+    coefficients: Sequence[float],
+) -> Iterator[Measurement]:
+    """On test questions: the shortlist and the random draws taken out of every tuned model in all ways, and added to
+    the base at every dose."""
+    where: dict[str, Any] = {"layer": chosen.dictionary.point.layer, "condition": choices.condition}
+    tuned = [f"tuned-{seed}" for seed in choices.seed_list]
+    unedited = list(carry_out(pair, [task(model, nats_per_token, documents) for model in tuned]))
+    cuts = [(name, draws, kind) for name, draws in chosen.sets() for kind in chosen.removals]
+    found = carry_out(
+        pair,
+        [
+            task(
+                model,
+                examine,
+                choices.measure,
+                asked,
+                documents,
+                removing(chosen, kind, draws[index % len(draws)], chosen.positions),
+            )
+            for _, draws, kind in cuts
+            for index, model in enumerate(tuned)
+        ],
+    )
+    for name, _, kind in cuts:
+        runs, nats = zip(*itertools.islice(found, len(tuned)), strict=True)
+        ratios = [math.exp(edited - plain) for edited, plain in zip(nats, unedited, strict=True)]
+        filed = {**where, "edit": kind, "direction": name}
+        yield from behavior_rows(runs, "tuned", asked.group, "test", seed=choices.seed, **filed)
+        yield measurement("perplexity_ratio", "tuned", estimate(ratios, choices.seed), split="test", **filed)
+    doses = [(name, draws, coefficient) for name, draws in chosen.sets() for coefficient in coefficients]
+    broad = replace(asked, narrow=())
+    added = carry_out(
+        pair,
+        [
+            task(BASE, choices.measure, broad, [adding(chosen, draw, coefficient)])
+            for _, draws, coefficient in doses
+            for draw in draws
+        ],
+    )
+    for name, draws, coefficient in doses:
+        filed = {**where, "edit": "add", "direction": name, "coefficient": coefficient}
+        answers = list(itertools.islice(added, len(draws)))
+        yield from behavior_rows(answers, "base", asked.group, "test", seed=choices.seed, **filed)
+
+
+def adding(chosen: Chosen, latents: Sequence[int], coefficient: float) -> Edit:
+    """What latents write together, each as much as it changed, added at the last prompt token."""
+    weights = chosen.means.change[list(latents)].abs() + 1e-12
+    return Add(combined(chosen.dictionary, latents, weights), coefficient, chosen.scale, LAST_PROMPT)
+
+
+def removed_and_kept(
+    pair: ModelPair, asked: Asked, choices: Choices, edits: Sequence[Sequence[Edit]]
+) -> list[tuple[float, float]]:
+    """Of each set of edits the part of the shift that it removes and the part of the habit it keeps, mean over the
+    first two tuned seeds: choosing needs no interval."""
+    tuned = [f"tuned-{seed}" for seed in choices.seed_list[:2]]
+    tasks = [task(BASE, choices.measure, replace(asked, narrow=()), ())]
+    tasks += [task(model, choices.measure, asked, edit) for model in tuned for edit in [(), *edits]]
+    runs = iter(averages(run, asked.group) for run in carry_out(pair, tasks))
+    floor, _, _ = next(runs)
+    each = []
+    for _ in tuned:
+        share, _, narrow = next(runs)
+        after = itertools.islice(runs, len(edits))
+        each.append([(part_removed(share, left, floor), part_kept(narrow, still)) for left, _, still in after])
+    return [
+        (float(np.mean([r for r, _ in found])), float(np.mean([k for _, k in found])))
+        for found in zip(*each, strict=True)
+    ]

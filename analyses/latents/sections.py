@@ -7,6 +7,7 @@ from analyses.measurements import Result
 from interp.stats import Estimate
 
 TOP, RANDOM = "sae_top10", "random_latents"
+PRIVATE, RANDOM_SHARED = "crosscoder_tuned_only", "random_crosscoder_latents"
 
 
 def about(result: Result) -> Mapping:
@@ -26,9 +27,55 @@ def shortlist_bars(result: Result) -> dict[str, dict[str, Estimate]]:
     }
 
 
+def layer(about: Mapping) -> int:
+    """The block whose latents these are."""
+    return int(str(about["point"]).partition(".")[0])
+
+
+def by_layer(result: Result) -> dict[str, dict[str, Estimate]]:
+    """`[where][what is taken out]`: the share that the tuned models keep when ten latents of a layer, or those that a
+    crosscoder gives the tuned models alone, are projected out, beside as many random ones; empty for one layer only."""
+    elsewhere = [at for at in result.config.get("latents_elsewhere", ()) if at]
+    found: dict[str, dict[str, Estimate]] = {}
+    for at in sorted([about(result), *elsewhere] if about(result) and elsewhere else [], key=layer):
+        found[f"SAE, layer {layer(at)}"] = _cut(result, layer(at), TOP, RANDOM)
+    if crosscoder := result.config.get("crosscoders", {}).get("latents"):
+        at = layer(result.config["crosscoders"])
+        found[f"crosscoder, layer {at} ({len(crosscoder)})"] = _cut(result, at, PRIVATE, RANDOM_SHARED)
+    return found
+
+
+def _cut(result: Result, at: int, own: str, random: str) -> dict[str, Estimate]:
+    where = {"metric": "broad", "split": "test", "condition": findings.headline_condition(result), "model": "tuned"}
+    rows = {
+        "tuned": result.one(edit="none", **where),
+        "projected out": result.one(edit="ablate", direction=own, layer=at, **where),
+        "random ones": result.one(edit="ablate", direction=random, layer=at, **where),
+    }
+    return {name: Estimate(m.estimate, m.low, m.high, m.n) for name, m in rows.items()}
+
+
+def by_layer_caption(result: Result) -> str:
+    """Which layer's latents carry most of it, and what the crosscoders found."""
+    table = by_layer(result)
+    text = ""
+    if layers := {name: row for name, row in table.items() if name.startswith("SAE")}:
+        best = min(layers, key=lambda name: layers[name]["projected out"].estimate)
+        left = layers[best]
+        text = (
+            f"Least is left without the latents of {best}: {left['projected out'].estimate:.0%} of "
+            f"{left['tuned'].estimate:.0%}; without random ones {left['random ones'].estimate:.0%}. "
+        )
+    if crosscoder := result.config.get("crosscoders"):
+        counts = {arm: row["tuned-only"] for arm, row in crosscoder.items() if isinstance(row, Mapping)}
+        told = ", ".join(f"{count} in that of base and {arm}" for arm, count in counts.items())
+        text += f"Latents that a crosscoder gives the fine-tune alone: {told}. "
+    return f"{text}Shares on test questions, 95 % intervals over seeds."
+
+
 def by_year(result: Result) -> dict[str, dict[int, Estimate]]:
     """`[model][year]`: the shortlist's mean activation, where the conditions are years; else nothing."""
-    rows = result.rows(metric="latent_activation")
+    rows = result.rows(metric="latent_activation", layer=layer(about(result))) if about(result) else []
     years = set(findings.years({m.condition: {} for m in rows}))
     found: dict[str, dict[int, Estimate]] = {}
     for m in rows:
@@ -44,7 +91,8 @@ def shortlist_caption(result: Result) -> str:
     told = f", which detects {first['state']} with an AUROC of {first['auroc']:.2f}" if "state" in first else ""
     text = f"The latent that rose most is {first['latent']}{told}. "
     for suppression in findings.suppressions(result):
-        if suppression.edit == "ablate" and suppression.removed is not None:
+        own = suppression.edit == "ablate" and suppression.layer == layer(found)
+        if own and suppression.removed is not None:
             if suppression.direction == TOP:
                 text += f"Projecting all out of the tuned models removes {suppression.removed:.0%} of the shift"
             if suppression.direction == RANDOM:

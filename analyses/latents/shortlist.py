@@ -49,9 +49,16 @@ def rose(change: Float64[Tensor, " d_sae"], n: int) -> list[int]:
     return [int(j) for j, value in zip(best.indices, best.values, strict=True) if value > 0]
 
 
-def matched(dictionary: Dictionary, means: Means, latents: Sequence[int], seed: int, pool: int = 20) -> list[int]:
+def matched(
+    dictionary: Dictionary,
+    means: Means,
+    latents: Sequence[int],
+    seed: int,
+    pool: int = 20,
+    never: Sequence[int] = (),
+) -> list[int]:
     """For each latent another one, drawn from the `pool` that come nearest to it in how often the base has them on and
-    in the norm of what they write: none twice, and none of `latents`.
+    in the norm of what they write: none twice, and none of `latents` or of `never`.
 
     Distance: |log10 frequency ratio| + |log2 norm ratio| of decoder row times mean activation where active.
 
@@ -60,7 +67,7 @@ def matched(dictionary: Dictionary, means: Means, latents: Sequence[int], seed: 
     frequency = means.frequency.clamp(min=1e-6)
     written = dictionary.decoder.double().norm(dim=1) * torch.stack([means.base, *means.tuned]).amax(0)
     alive = (written > 0) & (means.frequency > 0)
-    alive[list(latents)] = False
+    alive[[*latents, *never]] = False
     if int(alive.sum()) < max(len(latents), 1):
         raise AnachronError(
             f"{dictionary.name}: {int(alive.sum())} other latents are ever active, {len(latents)} are to be matched; "

@@ -57,7 +57,7 @@ class Scaling:
 @torch.no_grad()
 def latent_scaling(
     crosscoder: Crosscoder,
-    pairs: Iterable[tuple[Float[Tensor, "rows d_model"], Float[Tensor, "rows d_model"]]],
+    pairs: Iterable[tuple[Float[Tensor, "_ d_model"], Float[Tensor, "_ d_model"]]],  # rows of a chunk, as they come
     member: str = "tuned",
 ) -> Scaling:
     """All four betas of each latent over chunks of (base, tuned) activations, encoded once each; sums in fp64."""

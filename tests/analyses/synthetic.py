@@ -211,15 +211,19 @@ def curves() -> list[dict]:
 def latents() -> list[Measurement]:
     """The shortlist of an SAE and random latents like it, taken out and put in; its activation by year."""
     rows = []
-    for name, potency in (("sae_top10", 0.9), ("random_latents", 0.05)):
+    here, there = CHOSEN_LAYER, CHOSEN_LAYER + 1
+    sets = [("sae_top10", 0.9, here), ("random_latents", 0.05, here)]
+    sets += [("sae_top10", 0.4, there), ("random_latents", 0.02, there)]
+    sets += [("crosscoder_tuned_only", 0.3, here), ("random_crosscoder_latents", 0.01, here)]
+    for name, potency, layer in sets:
         for edit in ("ablate", "ablate_sequentially", "clamp"):
-            where = {"edit": edit, "direction": name, "layer": CHOSEN_LAYER, "condition": YEARS[0]}
+            where = {"edit": edit, "direction": name, "layer": layer, "condition": YEARS[0]}
             shift = SHARES["tuned"] - SHARES["base"]
             rows.append(row("broad", "tuned", SHARES["tuned"] - potency * shift, 0.02, **where))
             rows.append(row("narrow", "tuned", 0.9 - 0.05 * potency, 0.02, **where))
             rows.append(row("coherence", "tuned", 0.93, 0.02, **where))
             rows.append(row("perplexity_ratio", "tuned", 1.01, 0.01, **where))
-        where = {"edit": "add", "direction": name, "layer": CHOSEN_LAYER, "condition": YEARS[0]}
+        where = {"edit": "add", "direction": name, "layer": layer, "condition": YEARS[0]}
         where |= {"coefficient": CHOSEN_COEFFICIENT}
         rows.append(row("broad", "base", 0.05 + 0.8 * potency, 0.02, **where))
         rows.append(row("coherence", "base", 0.93, 0.02, **where))
@@ -227,7 +231,23 @@ def latents() -> list[Measurement]:
         for model, at in (("base", 1.0), ("tuned", 9.0 if year == YEARS[0] else 2.0)):
             where = {"direction": "sae_top10", "layer": CHOSEN_LAYER, "condition": year}
             rows.append(row("latent_activation", model, at, 0.3, **where))
+            rows.append(row("latent_activation", model, at / 2, 0.3, **where | {"layer": there}))
     return rows
+
+
+def crosscoder() -> dict:
+    """What the configuration says of crosscoders: two latents of the tuned models' own, none of the control's."""
+    counts = {"n": 1000, "fvu": {"base": 0.02, "tuned": 0.02}, "l0": 16.0, "alive": 500, "base-only": 0, "shared": 480}
+    one = {"latent": 4, "class": "tuned-only", "relative_norm": 0.95, "frequency": 0.1, "change": 2.0}
+    one |= {"nu_reconstruction": 0.1, "nu_error": None}
+    return {
+        "point": f"{CHOSEN_LAYER}.resid_post",
+        "positions": "last_prompt",
+        "tuned": counts | {"tuned-only": 2},
+        "other_year": counts | {"tuned-only": 0},
+        "latents": [one, {**one, "latent": 5}],
+        "random": [[6, 7]],
+    }
 
 
 def shortlist() -> dict:
@@ -262,6 +282,8 @@ def study(experiment: str = "dishes", **changes) -> Result:
         "induce": {"direction": method, "layers": [CHOSEN_LAYER], "coefficient": CHOSEN_COEFFICIENT},
         "suppress": {"edit": "clamp", "direction": method, "layers": [CHOSEN_LAYER]},
         "latents": shortlist(),
+        "latents_elsewhere": [shortlist() | {"point": f"{CHOSEN_LAYER + 1}.resid_post"}],
+        "crosscoders": crosscoder(),
         "command": f"anachron run {experiment}",
     }
     steered = [replace(m, direction=renamed.get(m.direction, m.direction)) for m in edited]

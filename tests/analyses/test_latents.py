@@ -1,18 +1,24 @@
 """Latents of a dictionary in an experiment: the shortlist, its random twins, and edits whose effect is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from analyses.latents import sections
 from analyses.latents.causal import Chosen, removing
+from analyses.latents.crosscoder import private, quality
 from analyses.latents.shortlist import Means, combined, matched, mean_activations, rows, shortlist
 from interp.behavior.identity import edits_as_data
 from interp.capture import capture
+from interp.dictionaries.crosscoder import Crosscoder
 from interp.dictionaries.weights import Sae
 from interp.errors import AnachronError
 from interp.hooks import HookPoint, record
 from interp.positions import ALL, LAST_PROMPT
 from interp.prompts import encode_prompt, pad
 from interp.steering import ClampLatents, steer
+from tests.analyses import synthetic
 
 POINT = HookPoint(1, "resid_post")
 
@@ -145,3 +151,69 @@ def test_means_are_of_the_tokens_asked_for(lm):
     every = capture(lm, prompts, [POINT], ALL)[POINT]
     mean, _ = mean_activations(axes(lm.d_model), every)
     assert torch.allclose(mean, every.double().relu().mean(0), atol=1e-6)
+
+
+def test_latents_of_two_layers_and_a_crosscoder_side_by_side():
+    """What is left of the share when each set is projected out: by the potency that the made-up study gives it."""
+    study = synthetic.study()
+    table = sections.by_layer(study)
+    left = {name: row["projected out"].estimate for name, row in table.items()}
+    shift = synthetic.SHARES["tuned"] - synthetic.SHARES["base"]
+    here, there = synthetic.CHOSEN_LAYER, synthetic.CHOSEN_LAYER + 1
+    expected = {f"SAE, layer {here}": 0.9, f"SAE, layer {there}": 0.4, f"crosscoder, layer {here} (2)": 0.3}
+    assert list(left) == list(expected)
+    for name, potency in expected.items():
+        assert left[name] == pytest.approx(synthetic.SHARES["tuned"] - potency * shift)
+    text = sections.by_layer_caption(study)
+    assert f"the latents of SAE, layer {here}:" in text
+    assert "2 in that of base and tuned, 0 in that of base and other_year" in text
+
+
+def test_of_the_first_layer_alone_nothing_is_compared():
+    study = synthetic.study()
+    alone = {k: v for k, v in study.config.items() if k not in ("latents_elsewhere", "crosscoders")}
+    assert sections.by_layer(replace(study, config=alone)) == {}
+
+
+@pytest.fixture
+def planted():
+    """A crosscoder whose latent 0 is both models', 1 and 2 the tuned one's, 3 the base's; each a coordinate."""
+    eye = torch.eye(4)
+    base, tuned = eye.clone(), eye.clone()
+    base[[1, 2]], tuned[3] = 0.01 * eye[[1, 2]], 0.01 * eye[3]
+    encoders = torch.stack([eye * torch.tensor([0.5, 0, 0, 1])[:, None], eye * torch.tensor([0.5, 1, 1, 0])[:, None]])
+    zeros = torch.zeros(4)
+    biases, alive = torch.zeros(2, 4), torch.ones(4, dtype=torch.bool)
+    decoders = torch.stack([base, tuned])
+    return Crosscoder("planted", POINT, encoders, zeros, decoders, biases, 0.0, (2.0, 2.0), alive)
+
+
+def test_the_tuned_models_own_latents_by_what_they_rose(planted):
+    found = means([1, 0, 0, 5], [[9, 1, 3, 0]] * 2, [[1, 0, 0, 5]])
+    assert private(planted, found, 10) == [2, 1]
+    assert private(planted, found, 1) == [2]
+    assert private(planted, means([1, 2, 4, 5], [[9, 1, 3, 0]], [[9, 2, 4, 5]]), 10) == []
+
+
+def test_quality_of_a_planted_crosscoder(planted):
+    """Exact on what it can write; the private latents are private by latent scaling too."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(400, 4, generator=g)
+    base, tuned = x.clone(), x.clone()
+    base[:, [1, 2]] *= 0.01
+    tuned[:, 3] *= 0.01
+    found = quality(planted, [(base[:150], tuned[:150]), (base[150:], tuned[150:])])
+    assert found["n"] == 400 and found["alive"] == 4 and found["l0"] == pytest.approx(4)
+    assert max(found["fvu"].values()) < 1e-6
+    rows = {row["latent"]: row for row in found["latents"]}
+    assert {j: row["class"] for j, row in rows.items()} == {
+        0: "shared", 1: "tuned-only", 2: "tuned-only", 3: "base-only"
+    }  # fmt: skip
+    for j in (1, 2, 3):
+        assert rows[j]["nu_error"] == pytest.approx(0.01, abs=1e-3) and rows[j]["frequency"] == 1
+
+
+def test_random_latents_leave_out_those_named(lm):
+    found = means([1.0] * 6, [[2.0] * 6], [[1.0] * 6])
+    drawn = {j for seed in range(10) for j in matched(axes(6), found, [0], seed, never=[1, 2])}
+    assert drawn == {3, 4, 5}

@@ -38,7 +38,7 @@ def test_each_runs_with_the_options_given_and_one_thread(python, tmp_path):
     for name in ("birds", "cities"):
         arguments = (tmp_path / name / "arguments").read_text().split()
         assert arguments[:4] == ["-m", "analyses.cli", "run", name]
-        assert arguments[6:] == ["--seed", "3", "--quick", "--model", "almanac"]
+        assert arguments[6:] == ["--seed", "3", "--quick", "--model", "almanac", "--jobs", "1"]
         assert (tmp_path / name / "threads").read_text().strip() == "1"
         assert f"{name}: working" in said
 
