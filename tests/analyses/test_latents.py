@@ -7,7 +7,7 @@ import torch
 
 from analyses.latents import sections
 from analyses.latents.causal import Chosen, removing
-from analyses.latents.crosscoder import private, quality
+from analyses.latents.crosscoder import crosscoders_of, private, quality
 from analyses.latents.shortlist import Means, combined, matched, mean_activations, rows, shortlist
 from interp.behavior.identity import edits_as_data
 from interp.capture import capture
@@ -15,10 +15,13 @@ from interp.dictionaries.crosscoder import Crosscoder
 from interp.dictionaries.weights import Sae
 from interp.errors import AnachronError
 from interp.hooks import HookPoint, record
+from interp.pair import ModelPair
 from interp.positions import ALL, LAST_PROMPT
 from interp.prompts import encode_prompt, pad
 from interp.steering import ClampLatents, steer
 from tests.analyses import synthetic
+from tests.interp.test_pair import make_adapter
+from training.crosscoder import CrosscoderRecipe
 
 POINT = HookPoint(1, "resid_post")
 
@@ -217,3 +220,24 @@ def test_random_latents_leave_out_those_named(lm):
     found = means([1.0] * 6, [[2.0] * 6], [[1.0] * 6])
     drawn = {j for seed in range(10) for j in matched(axes(6), found, [0], seed, never=[1, 2])}
     assert drawn == {3, 4, 5}
+
+
+def test_crosscoders_are_kept_and_told_apart(lm, tmp_path):
+    """Trained once for the models they are of; for others again."""
+    prompts = [encode_prompt(lm, text) for text in ("Name a light.", "Who rules us?", "How do I travel?")]
+    recipe = CrosscoderRecipe(d_sae=8, k=2, steps=3, batch_size=4, warmup=1)
+    said: list[str] = []
+    folders = {}
+    for name, seed in (("tuned-0", 1), ("other-0", 2)):
+        folders[name] = make_adapter(tmp_path / name, seed=seed)
+    with ModelPair(lm) as pair:
+        for name, folder in folders.items():
+            pair.add(name, folder)
+        arms = {"tuned": ["tuned-0"], "other": ["other-0"]}
+        made = crosscoders_of(pair, arms, prompts, POINT, ALL, tmp_path / "cc", said.append, recipe)
+        assert len(said) == 2
+        again = crosscoders_of(pair, arms, prompts, POINT, ALL, tmp_path / "cc", said.append, recipe)
+        assert len(said) == 2 and made["tuned"][0].sha256 == again["tuned"][0].sha256
+        assert made["tuned"][0].sha256 != made["other"][0].sha256
+        other = crosscoders_of(pair, {"tuned": ["other-0"]}, prompts, POINT, ALL, tmp_path / "cc", said.append, recipe)
+        assert len(said) == 3 and other["tuned"][0].sha256 == made["other"][0].sha256

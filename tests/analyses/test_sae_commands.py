@@ -3,16 +3,20 @@
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from analyses.bench import sae as bench
 from analyses.cli import app
+from interp.capture import capture
 from interp.dictionaries.formats import load_dictionary
 from interp.dictionaries.weights import Sae
 from interp.files import read_json
 from interp.hooks import HookPoint
 from interp.models import load_model
+from interp.positions import ALL
 from tests.families import CORPUS, build
+from training.corpus import read_texts
 
 
 def done(*arguments):
@@ -86,3 +90,20 @@ def test_the_bench_encodes_what_sae_lens_encodes():
     ratios = bench.sae_encode(repeats=1, quick=True)
     assert [ratio.target for ratio in ratios] == [1.0, 1.2]
     assert all(ratio.median > 0 for ratio in ratios)
+
+
+def test_prune_leaves_out_what_is_never_active(model, texts, trained, tmp_path):
+    lm = load_model(model)
+    where = ("--model", model, "--corpus", texts, "--documents", 40)
+    shown = done("prune", "--sae", trained, "--out", tmp_path / "few", *where, "--stored", "float32").stdout
+    whole, part = load_dictionary(trained, lm=lm), load_dictionary(tmp_path / "few", lm=lm)
+    rows = capture(lm, read_texts(lm, texts)[:40], [whole.point], ALL)[whole.point]
+    active = whole.encode(rows).gt(0).any(dim=0)
+    assert f"{int(active.sum())} of 48 latents are left" in " ".join(shown.split())
+    assert part.d_sae == int(active.sum()) and part.point == whole.point
+    some = rows[:50]  # of the same texts, so nothing is lost there
+    torch.testing.assert_close(part.decode(part.encode(some)), whole.decode(whole.encode(some)), rtol=1e-3, atol=1e-3)
+    about = read_json(tmp_path / "few" / "pruned.json")
+    assert about["from"]["d_sae"] == 48 and about["left"] == part.d_sae
+    refused = CliRunner().invoke(app, ["sae", "prune", "--sae", str(trained), "--out", "x", "--stored", "int8"])
+    assert refused.exit_code == 2 and "use float16 or float32" in refused.stderr
