@@ -34,8 +34,7 @@ FILE = "crosscoder.safetensors"
 @dataclass(frozen=True)
 class CrosscoderRecipe:
     """How to train. `k` is the mean number of latents kept a row; Adam, its rate rising over `warmup` steps and
-    falling linearly to zero over the last `decay` of them. With `shared_bias` both models are given the same decoder
-    bias (and the same scale), so that what a tuning adds at every token has to be a latent's."""
+    falling linearly to zero over the last `decay` of them."""
 
     d_sae: int = 1024
     k: float | int = 16
@@ -47,7 +46,6 @@ class CrosscoderRecipe:
     initial_norm: float = 0.1  # of a decoder row, where an activation's is sqrt(d_model)
     dead_after: int = 50
     dead_weight: float | int = 1 / 32
-    shared_bias: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -106,10 +104,7 @@ def train_crosscoder(
     mean_norms = [float(x.float().norm(dim=1).mean()) for x in (base, tuned)]
     if not all(norm > 0 for norm in mean_norms):
         raise AnachronError(f"the activations at {point} have mean norms {mean_norms}; check what was captured there")
-    scaled_by = [sum(mean_norms) / 2] * 2 if recipe.shared_bias else mean_norms
-    if recipe.shared_bias:
-        means = [torch.stack(means).mean(dim=0)] * 2
-    scales = torch.tensor([base.shape[1] ** 0.5 / norm for norm in scaled_by], device=device)
+    scales = torch.tensor([base.shape[1] ** 0.5 / norm for norm in mean_norms], device=device)
     state = _fresh(recipe, torch.cat([mean.to(device) * s for mean, s in zip(means, scales, strict=True)]))
     state.read(out / CHECKPOINT, run)
     todo = batches(pairs, recipe.batch_size, recipe.seed, state.chunk, state.used)
@@ -222,8 +217,6 @@ def _step(state: _State, x: Float[Tensor, "batch both"], recipe: CrosscoderRecip
         left = error.detach() - _decoded(state, x, f, spare)
         (recipe.dead_weight * left.square().sum(dim=1).mean()).backward()
     loss.backward()
-    if recipe.shared_bias and (gradient := weights["decoder_bias"].grad) is not None:
-        gradient.copy_(gradient.unflatten(0, (2, -1)).mean(dim=0).repeat(2))  # alike from the start, so they stay alike
     state.optimizer.step()
     return loss.item() / float((x - x.mean(dim=0)).square().sum(dim=1).mean())
 

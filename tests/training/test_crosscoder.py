@@ -274,20 +274,3 @@ def test_a_loss_that_diverges_is_said(tmp_path):
 def test_recipes_that_make_no_sense(change, message):
     with pytest.raises(AnachronError, match=message):
         replace(SMALL, **change)
-
-
-def test_with_a_shared_bias_a_constant_shift_is_a_latent(tmp_path):
-    """The tuned model adds a vector of its own everywhere: biases apart hold it, else a latent of the tuned model."""
-    x = torch.relu(torch.randn(4000, 12, generator=torch.Generator().manual_seed(0)) - 1.0)
-    x[:, 11] = 0
-    shift = torch.nn.functional.one_hot(torch.tensor(11), 12) * 2.0
-    recipe = replace(SMALL, steps=400, batch_size=256, k=6, d_sae=24, dead_after=50, learning_rate=1e-2)
-    apart = train(tmp_path / "apart", recipe, from_tensors(x, x + shift))
-    assert torch.allclose(apart.decoder_biases[1] - apart.decoder_biases[0], shift, atol=0.3)
-    assert not len(apart.latents("tuned-only"))
-    shared = train(tmp_path / "shared", replace(recipe, shared_bias=True), from_tensors(x, x + shift))
-    torch.testing.assert_close(shared.decoder_biases[0], shared.decoder_biases[1])
-    f = shared.encode(x, x + shift)
-    written = f.mean(dim=0) @ (shared.decoders[1] - shared.decoders[0])
-    assert torch.nn.functional.cosine_similarity(written, shift, dim=0) > 0.9
-    assert len(shared.latents("tuned-only")) >= 1
