@@ -91,7 +91,7 @@ class ModelPair:
         self._names.append(name)
         try:
             result = set_peft_model_state_dict(self._peft, read.tensors, adapter_name=name, low_cpu_mem_usage=True)
-            missing = [key for key in result.missing_keys if f".{name}." in key]
+            missing = [key for key in result.missing_keys if key.endswith(f".{name}.weight")]
             if missing or result.unexpected_keys:
                 raise AnachronError(
                     f"{adapter}: adapter_config.json and the weights disagree (without weights: {missing[:3]}, "

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from interp.capture import capture_pair
 from interp.errors import AnachronError
 from interp.hooks import HookPoint, edit, record
 from interp.pair import ModelPair
+from interp.positions import ALL
 from interp.prompts import encode_prompt, pad
 from tests.families import FAMILIES, build
 
@@ -344,3 +346,14 @@ def test_a_bad_adapter_leaves_the_good_ones(pair, lm, tmp_path):
     assert same(everything(lm, batch), everything(build("llama"), batch))
     with pair.using("a") as a:
         assert same(everything(a, batch), before)
+
+
+def test_an_adapter_may_be_called_by_a_number(lm, tmp_path):
+    """As a layer is: it isn't mistaken for one in the paths of the model's weights."""
+    with ModelPair(lm) as pair:
+        pair.add("1", make_adapter(tmp_path / "one"))
+        pair.add("x", make_adapter(tmp_path / "again"))
+        assert pair.adapter("1").digest == pair.adapter("x").digest
+        prompts = [encode_prompt(lm, "Name a light.")]
+        found = capture_pair(pair, ("1", "x"), prompts, [HookPoint(1)], ALL)
+        assert torch.equal(found["1"][HookPoint(1)], found["x"][HookPoint(1)])
