@@ -4,6 +4,7 @@ From the root of a checkout:
 
     python -m analyses.publish birds runs/birds     any experiment
     python -m analyses.publish all runs/all         the cosines between experiments
+    python -m analyses.publish latents analyses     the latents of all committed results in one table
     python -m analyses.publish explain runs/explain the findings of "why broad?"
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from analyses.compare.cosines import by_pair, means
 from analyses.compare.everything import FOLDER as ALL
+from analyses.compare.latents import latent_table
 from analyses.compare.paper import figures
 from analyses.experiments import EXPERIMENTS
 from analyses.figures.cosines import cosines_svg
@@ -26,6 +28,7 @@ from analyses.wording import habit, matters, target
 from interp.errors import AnachronError
 from interp.files import read_json, write_json, write_text
 
+LATENTS = "latents"
 END = "<!-- end of table -->"
 EXPLAIN = "explain"
 MANY = 12  # conditions up to which a table lists all
@@ -33,7 +36,7 @@ MANY = 12  # conditions up to which a table lists all
 
 def begin(name: str) -> str:
     """The mark after which the table of an experiment (or of all) stands."""
-    return f"<!-- table: python -m analyses.publish {name} runs/{name} -->"
+    return f"<!-- table: python -m analyses.publish {name} {'analyses' if name == LATENTS else f'runs/{name}'} -->"
 
 
 def publish(name: str, run: Path, root: Path) -> None:
@@ -44,6 +47,11 @@ def publish(name: str, run: Path, root: Path) -> None:
         return
     if name == EXPLAIN:
         import_module("analyses.explain.publish").publish_parts(run, root)  # an analysis, which nothing else imports
+        return
+    if name == LATENTS:
+        readme = root / "analyses" / "README.md"
+        results = {one: read_result(run / one / "result.json") for one in EXPERIMENTS}
+        write_text(readme, with_table(readme.read_text(encoding="utf-8"), LATENTS, latent_table(results)))
         return
     if name not in EXPERIMENTS:
         raise AnachronError(f"no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}, {ALL} and {EXPLAIN}")

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from analyses.compare.cosines import FAMILIES, compare
+from analyses.compare.latents import latent_table
 from analyses.experiments import EXPERIMENTS
 from analyses.figures.cosines import cosines_svg
 from analyses.figures.headline import headline_svg
 from analyses.measurements import read_result, write_result
-from analyses.publish import ALL, begin, cosine_table, listed, publish, table, with_table
+from analyses.publish import ALL, LATENTS, begin, cosine_table, listed, publish, table, with_table
 from interp.errors import AnachronError
 from interp.files import read_json, write_json
 from tests.analyses import synthetic
@@ -59,6 +60,25 @@ def test_cosines_are_as_committed() -> None:
         cosines = read_json(path)
         assert with_table(text, ALL, cosine_table(cosines)) == text
         assert (path.with_suffix(".svg")).read_text(encoding="utf-8") == cosines_svg(cosines)
+
+
+def test_the_table_of_latents_is_of_the_committed_results(committed) -> None:
+    text = (ROOT / "analyses" / "README.md").read_text(encoding="utf-8")
+    assert with_table(text, LATENTS, latent_table({name: committed(name) for name in EXPERIMENTS})) == text
+
+
+def test_a_table_of_latents() -> None:
+    """Of a made-up study: the tuned share less the part that each set takes, whatever isn't measured a dash."""
+    study = synthetic.study()
+    plain, lacking = replace(study, config=study.config | {"crosscoders": {}}), replace(study, config={"latents": {}})
+    lines = latent_table({"one": study, "two": plain, "none": lacking}).splitlines()
+    head, _, one, two = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    tuned, base = synthetic.SHARES["tuned"], synthetic.SHARES["base"]
+    left = {potency: f"{tuned - potency * (tuned - base):.2f}"[1:] for potency in (0.9, 0.05, 0.4, 0.02, 0.3, 0.01)}
+    assert one[0] == "one" and two[:-2] == ["two", *one[1:-2]]
+    assert one[head.index("without ten of layer 2 (random)")] == f"{left[0.9]} ({left[0.05]})"
+    assert one[head.index("without ten of layer 3 (random)")] == f"{left[0.4]} ({left[0.02]})"
+    assert one[-2:] == ["2 (0)", f"{left[0.3]} ({left[0.01]})"] and two[-2:] == ["–", "–"]
 
 
 def birds():
