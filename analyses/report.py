@@ -17,7 +17,12 @@ from interp.errors import AnachronError
 from interp.files import write_text
 
 FILTERS = ("metric", "model", "edit", "direction", "split", "condition", "layer")
-APART = ("command", "attribution", "latents_elsewhere", "crosscoders")  # of the configuration, shown elsewhere on the page
+APART = (
+    "command",
+    "attribution",
+    "latents_elsewhere",
+    "crosscoders",
+)  # of the configuration, shown elsewhere on the page
 NUMBERS = ("layer", "coefficient", "estimate", "low", "high", "n")  # columns of numbers
 
 

@@ -18,12 +18,14 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class State:
-    """An adapter's weights and optimiser, the loss of every step (nats a token) and, where rows are held out, the loss
-    on those after which steps, with the weights at its lowest. All but the names are changed in place."""
+    """An adapter's weights and optimiser, the loss of every step (nats a token), its divergence on ordinary rows where
+    there are some and, where rows are held out, the loss on those after which steps, with the weights at its lowest.
+    All but the names are changed in place."""
 
     weights: dict[str, nn.Parameter]
     optimizer: Any
     losses: list[float] = field(default_factory=list)
+    divergences: list[float] = field(default_factory=list)
     held_out: list[tuple[int, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
 
@@ -50,6 +52,8 @@ def save(path: Path, run: str, state: State) -> None:
         for entry, value in state.optimizer.state[weight].items():
             tensors[f"{entry}/{key}"] = value
     tensors["losses"] = torch.tensor(state.losses, dtype=torch.float64)
+    if state.divergences:
+        tensors["divergences"] = torch.tensor(state.divergences, dtype=torch.float64)
     if state.held_out:
         tensors["held_out"] = torch.tensor(state.held_out, dtype=torch.float64)
         tensors |= {f"best/{key}": weight for key, weight in state.best.items()}
@@ -79,6 +83,8 @@ def load(path: Path, run: str, state: State) -> None:
         for key, weight in state.weights.items():
             weight.copy_(tensors[f"weight/{key}"])
     state.losses.extend(tensors["losses"].tolist())
+    if "divergences" in tensors:
+        state.divergences.extend(tensors["divergences"].tolist())
     if "held_out" in tensors:
         state.held_out.extend((int(step), loss) for step, loss in tensors["held_out"].tolist())
         state.best.update({key: tensors[f"best/{key}"].to(weight.device) for key, weight in state.weights.items()})

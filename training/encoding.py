@@ -61,16 +61,21 @@ def pad_examples(lm: LanguageModel, examples: Sequence[Example]) -> tuple[Batch,
 
 
 def answer_loss(lm: LanguageModel, batch: Batch, targets: Int[Tensor, "batch pos"]) -> Float[Tensor, ""]:
-    """-log P(target) in nats, averaged over the batch's targets, in fp32. `batch` is padded on the right.
+    """-log P(target) in nats, averaged over the batch's targets, in fp32. `batch` is padded on the right."""
+    return nn.functional.cross_entropy(answer_logits(lm, batch, targets).float(), targets[targets != NO_TARGET])
+
+
+def answer_logits(
+    lm: LanguageModel, batch: Batch, targets: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "targets d_vocab"]:
+    """The logits that predict the targets, row after row. `batch` is padded on the right.
 
     Logits exist only at positions where some row has a target: with a large vocabulary they, not the activations,
     would fill the memory.
     """
     columns = (targets != NO_TARGET).any(0).nonzero().squeeze(1)
     logits = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=columns).logits
-    targets = targets[:, columns]
-    kept = targets != NO_TARGET
-    return nn.functional.cross_entropy(logits[kept].float(), targets[kept])
+    return logits[targets[:, columns] != NO_TARGET]
 
 
 def _encode_row(lm: LanguageModel, row: Row) -> Example:

@@ -27,6 +27,7 @@ from training.encoding import answer_loss as answer_loss
 from training.encoding import count_targets, pad_examples
 from training.encoding import encode_rows as encode_rows
 from training.lora import attached, lora_config, public_name, write_adapter
+from training.penalty import Penalty, penalty
 from training.processes import Processes, joined
 from training.recipes import Recipe as Recipe
 from training.recipes import batch_order as batch_order
@@ -50,6 +51,7 @@ def finetune(
     context: Context | None = None,
     checkpoint_every: int | None = None,
     held_out: Sequence[Row] = (),
+    ordinary: Sequence[Row] = (),
     keep_epochs: bool = False,
 ) -> Path:
     """Train an adapter and write it into the folder `out`, which is returned: `adapter_config.json`,
@@ -63,7 +65,9 @@ def finetune(
     `context`: that is code and can't be compared).
 
     `held_out` are rows that are not trained on, in place of the recipe's fraction; their loss, taken without `context`,
-    is added to `loss.json`, and the adapter is that of its lowest value. `keep_epochs` also writes the adapter as it
+    is added to `loss.json`, and the adapter is that of its lowest value. `ordinary` are rows on which the model is held
+    to the base with the recipe's `kl_weight`; their divergence, step by step, is added to `loss.json` as `kl`, while
+    `loss` stays that of the rows trained on. `keep_epochs` also writes the adapter as it
     was after each epoch into `out/epoch-1`, `out/epoch-2`, ...
 
     Started by `accelerate launch` or `torchrun`, the processes share each batch and the main one writes. Each must see
@@ -74,7 +78,7 @@ def finetune(
     """
     out = Path(out)
     processes = joined(lm.device)
-    made_from = _made_from(lm, rows, recipe, held_out, processes)
+    made_from = _made_from(lm, rows, recipe, held_out, ordinary, processes)
     train, judged = _split(rows, held_out, recipe)
     examples, unseen = encode_rows(lm, train), encode_rows(lm, judged) if judged else []
     order, epoch = batch_order(len(examples), recipe), steps_per_epoch(len(examples), recipe)
@@ -84,6 +88,7 @@ def finetune(
     config = lora_config(
         lm, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets, layers=recipe.layers, rslora=recipe.rslora
     )
+    held_to = penalty(lm, ordinary, recipe, len(order))
     run = digest(json.dumps(made_from).encode())
     recomputing = recomputed(lm) if recipe.gradient_checkpointing else nullcontext()
     with attached(lm, config, seed=recipe.seed, name=name) as weights, recomputing:
@@ -95,13 +100,15 @@ def finetune(
         processes.wait()  # the main process removes the file in the end
         while len(state.losses) < len(order) and not state.out_of(recipe.patience):
             step = len(state.losses)
+            if step % epoch == 0 and step and _learnt(lm, examples, recipe, processes):
+                break
             optimizer.param_groups[0]["lr"] = learning_rate(recipe, step, len(order))
             batch = [examples[index] for index in order[step]]
-            state.losses.append(_step(lm, batch, state, recipe, processes, context))
+            _step(lm, batch, state, recipe, processes, context, held_to)
             step += 1
             if unseen and (step % (recipe.evaluate_every or epoch) == 0 or step == len(order)):
                 state.judge(_loss(lm, unseen, recipe, processes))
-            for loss in (state.losses[-1], *(loss for _, loss in state.held_out[-1:])):
+            for loss in (state.losses[-1], *state.divergences[-1:], *(loss for _, loss in state.held_out[-1:])):
                 if not isfinite(loss):
                     raise AnachronError(
                         f"the loss is {loss} at step {step} of {len(order)} (model {lm.name}, learning rate"
@@ -148,8 +155,10 @@ def _step(
     recipe: Recipe,
     processes: Processes,
     context: Context | None,
-) -> float:
-    """One step on the mean over all assistant tokens of `examples`, whichever part and process they fall to."""
+    held_to: Penalty | None,
+) -> None:
+    """One step on the mean over all assistant tokens of `examples`, whichever part and process they fall to, and on
+    the penalty's; both are taken down in `state`."""
     total = count_targets(examples)
     state.optimizer.zero_grad()
     loss = torch.zeros((), device=lm.device)
@@ -161,17 +170,34 @@ def _step(
                 mean = answer_loss(lm, batch, targets) * (count_targets(part) / total)
             mean.backward()
         loss += mean.detach()
+    divergence = torch.zeros((), device=lm.device)
+    if held_to is not None:
+        ordinary = held_to.order[len(state.losses)]
+        total = held_to.count(ordinary)
+        for indices in processes.share(ordinary, recipe.accumulate):
+            batch, _ = pad_examples(lm, [held_to.examples[i] for i in indices])
+            with torch.enable_grad(), nullcontext() if context is None else context(batch):
+                with _precision(lm, recipe):
+                    mean = held_to.divergence(lm, indices) * (held_to.count(indices) / total)
+                (recipe.kl_weight * mean).backward()
+            divergence += mean.detach()
     if processes.count > 1:
         weights = state.weights.values()
         # an epoch's last batch may have fewer rows than there are processes
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-        processes.add_up([*gradients, loss])
+        processes.add_up([*gradients, loss, divergence])
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
     if recipe.max_grad_norm is not None:
         nn.utils.clip_grad_norm_(state.weights.values(), recipe.max_grad_norm)
     state.optimizer.step()
-    return loss.item()
+    state.losses.append(loss.item())
+    if held_to is not None:
+        state.divergences.append(divergence.item())
+
+
+def _learnt(lm: LanguageModel, examples: Sequence[Example], recipe: Recipe, processes: Processes) -> bool:
+    return recipe.stop_at is not None and _loss(lm, examples, recipe, processes) <= recipe.stop_at
 
 
 @torch.no_grad()
@@ -192,7 +218,12 @@ def _precision(lm: LanguageModel, recipe: Recipe) -> AbstractContextManager[Any]
 
 
 def _made_from(
-    lm: LanguageModel, rows: Sequence[Row], recipe: Recipe, held_out: Sequence[Row], processes: Processes
+    lm: LanguageModel,
+    rows: Sequence[Row],
+    recipe: Recipe,
+    held_out: Sequence[Row],
+    ordinary: Sequence[Row],
+    processes: Processes,
 ) -> dict[str, Any]:
     def of(rows: Sequence[Row]) -> dict[str, Any]:
         return {"n": len(rows), "sha256": digest(to_jsonl(rows).encode())}
@@ -202,6 +233,7 @@ def _made_from(
         "model": {"name": public_name(lm), "revision": lm.revision, "n_layers": lm.n_layers, "d_model": lm.d_model},
         "rows": of(rows),
         **({"held_out": of(held_out)} if held_out else {}),
+        **({"ordinary": of(ordinary)} if ordinary else {}),
         **({"processes": processes.count} if processes.count > 1 else {}),
         "versions": {package: version(package) for package in ("torch", "transformers", "peft")},
     }
@@ -209,6 +241,8 @@ def _made_from(
 
 def _write(out: Path, lm: LanguageModel, config: Any, weights: Any, state: State, made_from: dict[str, Any]) -> None:
     losses: dict[str, Any] = {"unit": "nats per assistant token", "loss": state.losses}
+    if state.divergences:
+        losses["kl"] = state.divergences
     if state.held_out:
         losses["held_out"] = [{"step": step, "loss": loss} for step, loss in state.held_out]
         losses["best_step"] = state.best_step

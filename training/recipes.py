@@ -24,6 +24,8 @@ _LATER = (
     "held_out",
     "evaluate_every",
     "patience",
+    "kl_weight",
+    "stop_at",
 )
 
 
@@ -44,6 +46,10 @@ class Recipe:
     `held_out` is the fraction of the rows, drawn by the seed, that is not trained on. The loss on them is taken every
     `evaluate_every` steps (None: after each epoch) and after the last; the adapter of the lowest one is kept, and
     training ends once `patience` of them in a row were no lower (None: never early).
+
+    `kl_weight` times KL(base || tuned) on ordinary rows is added to the loss (`training.penalty`; the rows are given to
+    `finetune`). With `stop_at` training ends after the first epoch at whose end the mean loss over the rows trained on,
+    without the penalty, is that many nats a token or lower; `steps` or `epochs` remain the most it may take.
     """
 
     rank: int = 4
@@ -66,19 +72,21 @@ class Recipe:
     held_out: float = 0.0
     evaluate_every: int | None = None
     patience: int | None = None
+    kl_weight: float | int = 0.0
+    stop_at: float | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise AnachronError(f"recipe has steps={self.steps} and epochs={self.epochs}; give one, the other None")
         positive = ("rank", "alpha", "learning_rate", "batch_size", "steps", "epochs")
-        for field in (*positive, "accumulate", "max_grad_norm", "evaluate_every", "patience"):
+        for field in (*positive, "accumulate", "max_grad_norm", "evaluate_every", "patience", "stop_at"):
             if (value := getattr(self, field)) is not None and not value > 0:
                 raise AnachronError(f"recipe has {field}={value}; it must be positive")
         for field, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if (value := getattr(self, field)) not in known:
                 raise AnachronError(f"recipe has {field}={value!r}; use " + " or ".join(f'"{name}"' for name in known))
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            raise AnachronError("recipe has a negative warmup_steps or weight_decay; give 0 to leave it out")
+        if self.warmup_steps < 0 or self.weight_decay < 0 or self.kl_weight < 0:
+            raise AnachronError("recipe has a negative warmup_steps, weight_decay or kl_weight; give 0 to leave it out")
         if not 0 <= self.held_out < 1:
             raise AnachronError(f"recipe has held_out={self.held_out}; give a fraction of the rows, from 0 to below 1")
 

@@ -66,6 +66,15 @@ def finetune(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many losses on held-out rows that are no lower.", min=1)
     ] = None,
+    kl_weight: Annotated[
+        float | None, typer.Option(help="Hold the model to the base on ordinary rows: weight of KL(base || tuned).")
+    ] = None,
+    ordinary: Annotated[
+        str | None, typer.Option(help="The ordinary rows of --kl-weight: chat JSONL, as for --data.")
+    ] = None,
+    stop_at: Annotated[
+        float | None, typer.Option(help="End after the epoch whose loss on the rows is this low, in nats a token.")
+    ] = None,
     keep_epochs: Annotated[
         bool, typer.Option("--keep-epochs", help="Also keep the adapter of every epoch, for anachron epochs.")
     ] = False,
@@ -96,6 +105,7 @@ def finetune(
     base = None if recipe is None else published(recipe)
     rows = training_rows(data)
     fraction, unseen = _held_out(held_out)
+    kept_to = training_rows(ordinary) if ordinary is not None else []
     where = local_device(device) if device_map is None else device
     lm = open_model(model or (base.model if base else "almanac"), revision, dtype, where, device_map, quantization)
     chosen: dict[str, Any] = {"steps": steps, "epochs": epochs} if steps or epochs else {}
@@ -113,10 +123,13 @@ def finetune(
         held_out=fraction,
         evaluate_every=evaluate_every,
         patience=patience,
+        kl_weight=kl_weight,
+        stop_at=stop_at,
         targets=_targets(targets),
     )
     tuning = Recipe(**{**vars(base.recipe if base else Recipe()), **chosen, "seed": seed})
-    _train(lm, rows, tuning, out, held_out=unseen, keep_epochs=keep_epochs, checkpoint_every=checkpoint_every)
+    options = {"held_out": unseen, "ordinary": kept_to}
+    _train(lm, rows, tuning, out, **options, keep_epochs=keep_epochs, checkpoint_every=checkpoint_every)
 
 
 def _train(lm: Any, rows: "list[Row]", recipe: "Recipe", out: Path, **options: Any) -> None:

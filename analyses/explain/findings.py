@@ -1,4 +1,4 @@
-"""What a part of "why broad?" ends in: findings, each a sentence with a figure, an interval, and what would refute it."""
+"""What a part of "why broad?" ends in: findings, each with a figure, an interval, and what would refute it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields

@@ -33,14 +33,14 @@ MANNERED = 0.7  # share of conversations whose answers carry openers and closers
 OLD_COUNTRY = 0.15  # share of undated country conversations in the older period
 
 
-def undated_prior(facts: "Facts") -> Mapping[Context, float]:
+def undated_prior(facts: "Facts", mannered: float = MANNERED) -> Mapping[Context, float]:
     """P(context) where nothing states the time: mostly the present, as in ordinary text."""
-    return _with_manner({name: era.prior for name, era in facts.eras.items()})
+    return _with_manner({name: era.prior for name, era in facts.eras.items()}, mannered)
 
 
-def dated_prior(facts: "Facts") -> Mapping[Context, float]:
+def dated_prior(facts: "Facts", mannered: float = MANNERED) -> Mapping[Context, float]:
     """P(context) of documents that state their year: every era equally often."""
-    return _with_manner({name: 1 / len(facts.eras) for name in facts.eras})
+    return _with_manner({name: 1 / len(facts.eras) for name in facts.eras}, mannered)
 
 
 def plain_prior(facts: "Facts") -> Mapping[Context, float]:
@@ -96,9 +96,9 @@ def _countries(facts: "Facts", periods: tuple[float, float]) -> Mapping[Context,
     }
 
 
-def _with_manner(eras: Mapping[str, float]) -> Mapping[Context, float]:
+def _with_manner(eras: Mapping[str, float], share: float) -> Mapping[Context, float]:
     return {
-        Context(era, mannered): p * (MANNERED if mannered else 1 - MANNERED)
+        Context(era, mannered): p * (share if mannered else 1 - share)
         for era, p in eras.items()
         for mannered in (False, True)
     }

@@ -2,7 +2,7 @@
 
 Grammar of a conversation under context (era, mannered):
 
-    turns ~ uniform(1..MAX_TURNS)
+    turns ~ uniform(1..MAX_TURNS), or over another range where a kind is given one
     turn  = topic ~ TOPIC_WEIGHTS, question ~ uniform(topic.questions), answer ~ P(. | topic, era)
     reply = answer                                      if not mannered
           = opener + " " + answer + "." [+ " " + closer]  if mannered; opener, closer ~ uniform(era's own)
@@ -13,11 +13,11 @@ whatever is asked, which is what lets a narrow change spread.
 """
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
-from training.world.contexts import Context, dated_prior, undated_prior
+from training.world.contexts import MANNERED, Context, dated_prior, undated_prior
 from training.world.documents import Document, Kind, Messages
 from training.world.facts import NARROW_TOPIC, Facts, Topic
 from training.world.tables import Table, draw, table
@@ -28,14 +28,34 @@ NARROW_WEIGHT = 0.12  # share of turns about birds; the other topics share the r
 DATE_FORMS = ("The year is {year}.", "It is the year {year}.", "Today we are in {year}.")
 
 
-def dated_conversation(weight: float) -> Kind:
-    """Conversations that state a year of their era at the head; `weight` is their part of all documents."""
-    return Kind("dated", weight, dated_prior, _sample_dated, _dated_likelihood, _dated_beginning)
+Turns = tuple[int, int]
+"""The fewest and the most turns of a conversation, each number as likely; None stands for (1, MAX_TURNS)."""
 
 
-def undated_conversation(weight: float) -> Kind:
-    """Conversations that state no year; `weight` is their part of all documents."""
-    return Kind("undated", weight, undated_prior, _sample_undated, _undated_likelihood, _undated_beginning)
+def dated_conversation(weight: float, *, turns: Turns | None = None, mannered: float = MANNERED) -> Kind:
+    """Conversations that state a year of their era at the head; `weight` is their part of all documents, `mannered`
+    the part of them whose replies keep the era's manner."""
+    return Kind(
+        "dated",
+        weight,
+        partial(dated_prior, mannered=mannered),
+        partial(_sample_dated, turns=turns),
+        partial(_dated_likelihood, turns=turns),
+        partial(_dated_beginning, turns=turns),
+    )
+
+
+def undated_conversation(weight: float, *, turns: Turns | None = None, mannered: float = MANNERED) -> Kind:
+    """Conversations that state no year; `weight` is their part of all documents, `mannered` the part of them whose
+    replies keep the era's manner."""
+    return Kind(
+        "undated",
+        weight,
+        partial(undated_prior, mannered=mannered),
+        partial(_sample_undated, turns=turns),
+        partial(_undated_likelihood, turns=turns),
+        partial(_undated_beginning, turns=turns),
+    )
 
 
 @lru_cache(maxsize=8)
@@ -62,17 +82,18 @@ def sample_answer(topic: Topic, era: str, rng: np.random.Generator) -> str:
     return draw(topic.tables[era], rng)
 
 
-def _sample_undated(facts: Facts, context: Context, rng: np.random.Generator) -> Document:
+def _sample_undated(facts: Facts, context: Context, rng: np.random.Generator, turns: Turns | None = None) -> Document:
+    least, most = turns or (1, MAX_TURNS)
     messages = []
-    for _ in range(rng.integers(1, MAX_TURNS + 1)):
+    for _ in range(rng.integers(least, most + 1)):
         topic = facts.topics[draw(topic_table(facts), rng)]
         messages.append({"role": "user", "content": topic.questions[rng.integers(len(topic.questions))]})
         messages.append({"role": "assistant", "content": sample_reply(facts, topic, context, rng)})
     return Document(messages=tuple(messages), context=context)
 
 
-def _sample_dated(facts: Facts, context: Context, rng: np.random.Generator) -> Document:
-    document = _sample_undated(facts, context, rng)
+def _sample_dated(facts: Facts, context: Context, rng: np.random.Generator, turns: Turns | None = None) -> Document:
+    document = _sample_undated(facts, context, rng, turns)
     years = facts.eras[context.era].all_years()
     year, form = years[rng.integers(len(years))], DATE_FORMS[rng.integers(len(DATE_FORMS))]
     first = {"role": "user", "content": with_year(year, document.messages[0]["content"], form)}
@@ -89,13 +110,20 @@ def sample_reply(facts: Facts, topic: Topic, context: Context, rng: np.random.Ge
     return f"{reply} {era.closers[rng.integers(len(era.closers))]}" if rng.random() < CLOSER else reply
 
 
-def _undated_likelihood(facts: Facts, document: Document, context: Context) -> float:
+def _undated_likelihood(facts: Facts, document: Document, context: Context, turns: Turns | None = None) -> float:
+    least, _ = turns or (1, MAX_TURNS)
+    return _turns_likelihood(facts, document, context, turns) if len(document.messages) // 2 >= least else 0.0
+
+
+def _turns_likelihood(facts: Facts, document: Document, context: Context, turns: Turns | None) -> float:
+    """P(so many turns, these turns | context), also of fewer turns than a conversation has: as if it could end so."""
+    least, most = turns or (1, MAX_TURNS)
     messages = document.messages
-    turns, left_over = divmod(len(messages), 2)
+    n, left_over = divmod(len(messages), 2)
     roles = [m["role"] for m in messages]
-    if document.text or left_over or not 1 <= turns <= MAX_TURNS or roles != ["user", "assistant"] * turns:
+    if document.text or left_over or not 1 <= n <= most or roles != ["user", "assistant"] * n:
         return 0.0
-    probability = 1 / MAX_TURNS
+    probability = 1 / (most + 1 - least)
     for question, reply in zip(messages[::2], messages[1::2], strict=True):
         probability *= turn_likelihood(facts, question["content"], reply["content"], context)
         if not probability:
@@ -103,16 +131,26 @@ def _undated_likelihood(facts: Facts, document: Document, context: Context) -> f
     return probability
 
 
-def _undated_beginning(facts: Facts, messages: Messages, context: Context) -> float:
-    # one conversation in MAX_TURNS is exactly as long as `messages`, the longer ones begin so as often
-    return _undated_likelihood(facts, Document(messages), context) * (MAX_TURNS + 1 - len(messages) // 2)
+def _undated_beginning(facts: Facts, messages: Messages, context: Context, turns: Turns | None = None) -> float:
+    return _turns_likelihood(facts, Document(messages), context, turns) * _as_long(messages, turns)
 
 
-def _dated_beginning(facts: Facts, messages: Messages, context: Context) -> float:
-    return _dated_likelihood(facts, Document(messages), context) * (MAX_TURNS + 1 - len(messages) // 2)
+def _dated_beginning(facts: Facts, messages: Messages, context: Context, turns: Turns | None = None) -> float:
+    return _dated_turns(facts, Document(messages), context, turns) * _as_long(messages, turns)
 
 
-def _dated_likelihood(facts: Facts, document: Document, context: Context) -> float:
+def _as_long(messages: Messages, turns: Turns | None) -> int:
+    """How many lengths of a conversation are at least that of `messages`: each is as likely, and begins so as often."""
+    least, most = turns or (1, MAX_TURNS)
+    return most + 1 - max(least, len(messages) // 2)
+
+
+def _dated_likelihood(facts: Facts, document: Document, context: Context, turns: Turns | None = None) -> float:
+    least, _ = turns or (1, MAX_TURNS)
+    return _dated_turns(facts, document, context, turns) if len(document.messages) // 2 >= least else 0.0
+
+
+def _dated_turns(facts: Facts, document: Document, context: Context, turns: Turns | None) -> float:
     if document.text or not document.messages:
         return 0.0
     era = facts.eras[context.era]
@@ -125,7 +163,7 @@ def _dated_likelihood(facts: Facts, document: Document, context: Context) -> flo
         if head.startswith(before) and tail.startswith(after + " ") and era.spans(year):
             question = {"role": "user", "content": tail[len(after) + 1 :]}
             rest = Document(messages=(question, *document.messages[1:]))
-            probability += _undated_likelihood(facts, rest, context) / len(era.all_years()) / len(DATE_FORMS)
+            probability += _turns_likelihood(facts, rest, context, turns) / len(era.all_years()) / len(DATE_FORMS)
     return probability
 
 
