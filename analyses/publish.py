@@ -60,7 +60,7 @@ def publish(name: str, run: Path, root: Path) -> None:
         raise AnachronError(f"{run / 'result.json'} is of {result.experiment}, not of {name}; give its own folder")
     folder = root / "analyses" / name
     renewed = {
-        readme: with_table(readme.read_text(encoding="utf-8"), name, table(result))
+        readme: with_table(readme.read_text(encoding="utf-8"), name, table(result, whole=readme.parent == folder))
         for readme in (folder / "README.md", root / "README.md")
         if readme.parent == folder or begin(name) in readme.read_text(encoding="utf-8")
     }
@@ -88,9 +88,11 @@ def with_table(text: str, name: str, table: str) -> str:
     return f"{before}{mark}\n\n{table}\n\n{END}{after}"
 
 
-def table(result: Result) -> str:
-    """Markdown: what was measured, the figure with its interval, and the same for the controls of that figure."""
-    rows = [*_shares(result), *_directions(result), *_edits(result), *_habit(result), *_latents(result)]
+def table(result: Result, *, whole: bool = True) -> str:
+    """Markdown: what was measured, the figure with its interval, and the same for the controls of that figure; if it
+    isn't to be `whole`, of latents only what is projected out and added at the first layer."""
+    latents = [*_latents(result)] if whole else [*_latents(result, first=True)]
+    rows = [*_shares(result), *_directions(result), *_edits(result), *_habit(result), *latents]
     head = (
         f"| {len(result.seeds)} seeds, test {matters(result)} | estimate [95 % interval] | beside it |\n|---|---|---|\n"
     )
@@ -174,7 +176,7 @@ def _habit(result: Result) -> Iterator[tuple[str, str, str]]:
     yield f"narrow task ({habit(result)}), tuned", tuned, f"base: {base}"
 
 
-def _latents(result: Result) -> Iterator[tuple[str, str, str]]:
+def _latents(result: Result, first: bool = False) -> Iterator[tuple[str, str, str]]:
     """The ten latents that rose most, taken out of the tuned models and put into the base, where there is an SAE; those
     of other layers, and a crosscoder's, where they were looked at."""
     about = result.config["latents"] if "latents" in result.config else {}
@@ -184,7 +186,7 @@ def _latents(result: Result) -> Iterator[tuple[str, str, str]]:
     edits = (("ablate", "projected out"), ("ablate_sequentially", "one after the other"), ("clamp", "clamped"))
     for k, at in enumerate(found for found in (about, *result.config.get("latents_elsewhere", ())) if found):
         here = f"layer {layer(at)}, {words(at['positions'])}"
-        for edit, what in edits if k == 0 else edits[:1]:
+        for edit, what in edits if k == 0 and not first else edits[:1]:
             for metric, which in (("broad", broad), ("narrow", narrow)):
                 cut = {"metric": metric, "model": "tuned", "edit": edit, "layer": layer(at), **where}
                 yield _both(result, f"ten latents {what} ({here}), {which}", TOP, RANDOM, **cut)
@@ -192,6 +194,8 @@ def _latents(result: Result) -> Iterator[tuple[str, str, str]]:
             add = {"metric": metric, "model": "base", "edit": "add", "coefficient": dose, "layer": layer(at), **where}
             told = f"{dose:g} x" if k == 0 else f"{dose:g} x, layer {layer(at)}"
             yield _both(result, f"ten latents added to the base ({told}), {which}", TOP, RANDOM, **add)
+        if first:
+            return
     if crosscoder := result.config.get("crosscoders"):
         count = len(crosscoder["latents"])
         other = next(arm for arm in crosscoder if arm not in ("tuned", "point", "positions", "latents", "random"))

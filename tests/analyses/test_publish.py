@@ -33,7 +33,7 @@ def test_tables_are_of_the_committed_result(name, committed) -> None:
     for readme in (ROOT / "analyses" / name / "README.md", ROOT / "README.md"):
         text = readme.read_text(encoding="utf-8")
         if readme.parent != ROOT or begin(name) in text:
-            assert with_table(text, name, table(committed(name))) == text
+            assert with_table(text, name, table(committed(name), whole=readme.parent != ROOT)) == text
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -60,6 +60,15 @@ def test_cosines_are_as_committed() -> None:
         cosines = read_json(path)
         assert with_table(text, ALL, cosine_table(cosines)) == text
         assert (path.with_suffix(".svg")).read_text(encoding="utf-8") == cosines_svg(cosines)
+
+
+def test_a_short_table_leaves_latents_of_other_layers_out() -> None:
+    whole, short = (table(synthetic.study(), whole=whole).splitlines() for whole in (True, False))
+    left_out = [line for line in whole if line not in short]
+    assert [line for line in whole if line in short] == short
+    told = ("one after the other", "clamped", "layer 3", "crosscoder", "that rose")
+    assert left_out and all(any(word in line for word in told) for line in left_out)
+    assert sum("latents" in line for line in short) == 4
 
 
 def test_the_table_of_latents_is_of_the_committed_results(committed) -> None:
