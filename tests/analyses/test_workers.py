@@ -175,14 +175,19 @@ def _pid(lm) -> int:
 def test_nobody_is_left_behind(end, lm, tmp_path):
     code = (
         "import sys; from pathlib import Path; from analyses.workers import *; from interp.models import load_model\n"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's may be off\n"
         "from tests.analyses.test_workers import stay\n"
         "tasks = [task('base', stay, Path(sys.argv[2]))] * 2\n"
         "with workers(2): list(carry_out(ModelPair(load_model(sys.argv[1])), tasks))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, lm.name, str(tmp_path)], stderr=subprocess.DEVNULL)
-    wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 400)
-    process.send_signal(end)
-    assert process.wait(60) != 0
+    try:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 400)
+        process.send_signal(end)
+        assert process.wait(60) != 0
+    finally:
+        process.kill()
+        process.wait()
     pids = [int(path.name) for path in tmp_path.iterdir()]
     wait_until(lambda: not any(map(alive, pids)), 60)
 

@@ -44,6 +44,7 @@ def test_result_keeps_the_contract(out) -> None:
         "perplexity_ratio",
         "cosine_to_truth",
         "auroc",
+        "log_odds",
         "seconds",
         "rss_mb",
     }
