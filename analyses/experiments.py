@@ -37,12 +37,24 @@ def configure(name: str, options: Mapping[str, Any]) -> tuple[Any, Run]:
     """The experiment's configuration, and what `prepare` gives."""
     if name not in EXPERIMENTS:
         raise AnachronError(f"no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}, and all")
-    module, function = EXPERIMENTS[name].split(":")
+    run, kind, given = runner("experiment", name, EXPERIMENTS[name], options)
+    config = kind(**given)
+    return config, lambda out, say: run(config, out, say)
+
+
+def runner(
+    what: str, name: str, place: str, options: Mapping[str, Any]
+) -> tuple[Callable[..., Any], type[Any], dict[str, Any]]:
+    """The function at a place (`module:function`), the dataclass that its `config` is annotated with, and the options
+    that were given (None: not given).
+
+    Errors: AnachronError for an option that isn't a field, telling them all; `what` and `name` are whose they are.
+    """
+    module, function = place.split(":")
     run = getattr(import_module(module), function)
     kind = get_type_hints(run)["config"]
     given = {option: value for option, value in options.items() if value is not None}
     known = {field.name for field in fields(kind)}
     if unknown := [option for option in given if option not in known]:
-        raise AnachronError(f"experiment {name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    config = kind(**given)
-    return config, lambda out, say: run(config, out, say)
+        raise AnachronError(f"{what} {name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    return run, kind, given

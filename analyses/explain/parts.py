@@ -6,11 +6,10 @@ classmethod `small` that makes it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
+from analyses.experiments import runner
 from analyses.explain.findings import Part, read_part
 from interp.errors import AnachronError
 
@@ -37,13 +36,7 @@ def prepare(name: str, options: Mapping[str, Any]) -> Run:
 
     An option that is None was not given. Errors: AnachronError for an option that the part hasn't.
     """
-    module, function = PARTS[name].split(":")
-    run = getattr(import_module(module), function)
-    kind = get_type_hints(run)["config"]
-    given = {option: value for option, value in options.items() if value is not None}
-    known = {field.name for field in fields(kind)}
-    if unknown := [option for option in given if option not in known]:
-        raise AnachronError(f"part {name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    run, kind, given = runner("part", name, PARTS[name], options)
     quick = "quick" in given and given["quick"]
     config = (kind.small if quick and hasattr(kind, "small") else kind)(**given)
     return lambda out, say: run(config, out, say)

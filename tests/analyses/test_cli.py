@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from analyses.cli import COMMANDS, app, reporting
@@ -15,10 +14,9 @@ from interp.directions import Direction, random_direction
 from interp.errors import AnachronError
 from interp.files import read_json
 from interp.hooks import HookPoint
-from training.pretrain import Pretraining, build_model
+from tests.analyses.explain.tiny import tiny_almanac
+from training.pretrain import Pretraining
 from training.rows import read_rows, write_rows
-from training.tokenizer import document_text, train_tokenizer
-from training.world.world import load_world
 
 
 def invoke(*arguments):
@@ -34,17 +32,7 @@ def done(*arguments):
 @pytest.fixture(scope="module")
 def almanac(tmp_path_factory):
     """A folder as `pretrain` leaves it: two blocks of random weights, large enough to matter."""
-    folder = tmp_path_factory.mktemp("almanac")
-    tokenizer = train_tokenizer((document_text(d) for d in load_world().documents(7, 200)), 400)
-    model = build_model(Pretraining(layers=2, d_model=32, d_mlp=64, heads=2), tokenizer)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.data = torch.randn(parameter.shape, generator=generator) * parameter.shape[-1] ** -0.5
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "pretraining.json").write_text("{}")
-    return folder
+    return tiny_almanac(tmp_path_factory.mktemp("almanac"))
 
 
 @pytest.fixture(scope="module")
