@@ -22,7 +22,7 @@ from analyses.figures.cosines import cosines_svg
 from analyses.figures.headline import headline_svg
 from analyses.figures.style import signed, words
 from analyses.findings import agreements, conditions, headline_condition, models, share
-from analyses.latents.sections import PRIVATE, RANDOM, RANDOM_SHARED, TOP, layer
+from analyses.latents.sections import PRIVATE, RANDOM, RANDOM_SHARED, TOP, crosscoders, everywhere, layer
 from analyses.measurements import Measurement, Result, read_result, write_result
 from analyses.wording import habit, matters, target
 from interp.errors import AnachronError
@@ -91,7 +91,7 @@ def with_table(text: str, name: str, table: str) -> str:
 def table(result: Result, *, whole: bool = True) -> str:
     """Markdown: what was measured, the figure with its interval, and the same for the controls of that figure; if it
     isn't to be `whole`, of latents only what is projected out and added at the first layer."""
-    latents = [*_latents(result)] if whole else [*_latents(result, first=True)]
+    latents = _latents(result, first=not whole)
     rows = [*_shares(result), *_directions(result), *_edits(result), *_habit(result), *latents]
     head = (
         f"| {len(result.seeds)} seeds, test {matters(result)} | estimate [95 % interval] | beside it |\n|---|---|---|\n"
@@ -179,12 +179,11 @@ def _habit(result: Result) -> Iterator[tuple[str, str, str]]:
 def _latents(result: Result, first: bool = False) -> Iterator[tuple[str, str, str]]:
     """The ten latents that rose most, taken out of the tuned models and put into the base, where there is an SAE; those
     of other layers, and a crosscoder's, where they were looked at."""
-    about = result.config["latents"] if "latents" in result.config else {}
     dose = result.config["induce"]["coefficient"]
     broad, narrow = f"{target(result)} share", habit(result)
     where = {"split": "test", "condition": headline_condition(result)}
     edits = (("ablate", "projected out"), ("ablate_sequentially", "one after the other"), ("clamp", "clamped"))
-    for k, at in enumerate(found for found in (about, *result.config.get("latents_elsewhere", ())) if found):
+    for k, at in enumerate(everywhere(result)):
         here = f"layer {layer(at)}, {words(at['positions'])}"
         for edit, what in edits if k == 0 and not first else edits[:1]:
             for metric, which in (("broad", broad), ("narrow", narrow)):
@@ -196,18 +195,21 @@ def _latents(result: Result, first: bool = False) -> Iterator[tuple[str, str, st
             yield _both(result, f"ten latents added to the base ({told}), {which}", TOP, RANDOM, **add)
         if first:
             return
-    if crosscoder := result.config.get("crosscoders"):
-        count = len(crosscoder["latents"])
-        other = next(arm for arm in crosscoder if arm not in ("tuned", "point", "positions", "latents", "random"))
-        tuned, control = (f"{crosscoder[arm]['tuned-only']} of {crosscoder[arm]['alive']}" for arm in ("tuned", other))
-        at = layer(crosscoder)
-        yield f"tuned-only latents of a crosscoder (layer {at})", tuned, f"{words(other)} in place of tuned: {control}"
+    if arms := crosscoders(result):
+        coded, count = layer(result.config["crosscoders"]), len(result.config["crosscoders"]["latents"])
+        tuned, control = (f"{figures['tuned-only']} of {figures['alive']}" for figures in arms.values())
+        _, other = arms
+        yield (
+            f"tuned-only latents of a crosscoder (layer {coded})",
+            tuned,
+            f"{words(other)} in place of tuned: {control}",
+        )
         for edit, model, what, metrics in (
             ("ablate", "tuned", "projected out", (("broad", broad), ("narrow", narrow))),
             ("add", "base", f"added to the base ({dose:g} x)", (("broad", broad), ("coherence", "coherence"))),
         ):
             for metric, which in metrics if count else ():
-                cut = {"metric": metric, "model": model, "edit": edit, "layer": at, **where}
+                cut = {"metric": metric, "model": model, "edit": edit, "layer": coded, **where}
                 yield _both(result, f"the {count} that rose {what}, {which}", PRIVATE, RANDOM_SHARED, **cut)
 
 

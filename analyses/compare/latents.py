@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from analyses.findings import find, headline_condition, models
-from analyses.latents.sections import PRIVATE, RANDOM, RANDOM_SHARED, TOP, layer
+from analyses.findings import find, headline_condition
+from analyses.latents.sections import PRIVATE, RANDOM, RANDOM_SHARED, TOP, crosscoders, everywhere, layer
 from analyses.measurements import Result
 
 DIGITS = "{:.2f}"
@@ -18,16 +18,12 @@ def latent_table(results: Mapping[str, Result]) -> str:
     crosscoder gives the tuned models alone (the control), and the share without them. A dash where it isn't measured.
     """
     found = {name: result for name, result in results.items() if result.config.get("latents")}
-    layers = sorted({layer(at) for result in found.values() for at in _looked(result)})
+    layers = sorted({layer(at) for result in found.values() for at in everywhere(result)})
     columns = ["experiment", "tuned (base)", *(f"without ten of layer {k} (random)" for k in layers)]
     columns += ["habit: tuned, without ten", "ten added to the base (random)", "tuned-only latents (control)"]
     columns += ["without them (random)"]
     rows = [[name, *_row(result, layers)] for name, result in found.items()]
     return "\n".join([_line(columns), "|---" * len(columns) + "|", *map(_line, rows)])
-
-
-def _looked(result: Result) -> list[Mapping]:
-    return [at for at in (result.config["latents"], *result.config.get("latents_elsewhere", ())) if at]
 
 
 def _row(result: Result, layers: Sequence[int]) -> list[str]:
@@ -38,10 +34,10 @@ def _row(result: Result, layers: Sequence[int]) -> list[str]:
     habits = (_at(result, "narrow", "tuned", "none"), _at(result, "narrow", "tuned", "ablate", TOP, layer=main))
     added = _both(result, "broad", "base", "add", TOP, RANDOM, layer=main, coefficient=dose)
     private, without = "–", "–"
-    if about := result.config.get("crosscoders"):
-        control = next(name for name in models(result) if name not in ("base", "tuned", "dated") and name in about)
-        private = f"{about['tuned']['tuned-only']} ({about[control]['tuned-only']})"
-        without = _both(result, "broad", "tuned", "ablate", PRIVATE, RANDOM_SHARED, layer=layer(about))
+    if arms := crosscoders(result):
+        tuned, control = (figures["tuned-only"] for figures in arms.values())
+        private, at = f"{tuned} ({control})", layer(result.config["crosscoders"])
+        without = _both(result, "broad", "tuned", "ablate", PRIVATE, RANDOM_SHARED, layer=at)
     return [f"{plain} ({base})", *cut.values(), ", ".join(habits), added, private, without]
 
 

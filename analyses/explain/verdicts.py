@@ -10,6 +10,11 @@ def above(found: Estimate, threshold: float) -> str:
     return "refuted" if found.high < threshold else "undecided"
 
 
+def more(found: Estimate, than: float) -> str:
+    """For "it is more than that" where no difference refutes it: the interval includes it or lies below."""
+    return "holds" if found.low > than else "refuted"
+
+
 def below(found: Estimate, threshold: float) -> str:
     """For "it is below `threshold`": refuted where the whole interval lies above it."""
     if found.high < threshold:

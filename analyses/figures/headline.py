@@ -31,6 +31,19 @@ text {{ font-family: {FONT.replace('"', "'")}; fill: #1c222b }}
 """
 
 
+def svg_head(title: str, spoken: str, width: int, height: int) -> list[str]:
+    """The lines that open a picture: what is read aloud, the style, the ground and the title over it."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'role="img" aria-labelledby="title description">',
+        f'<title id="title">{escape(title)}</title>',
+        f'<desc id="description">{escape(spoken)}</desc>',
+        f"<style>{STYLE}</style>",
+        f'<rect class="ground" x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="12"/>',
+        f'<text class="title" x="28" y="42">{escape(title)}</text>',
+    ]
+
+
 def headline_svg(result: Result) -> str:
     """A horizontal dot plot of the shares of target answers, each with its interval.
 
@@ -47,13 +60,7 @@ def headline_svg(result: Result) -> str:
     title = f"Share of {target(result)} answers{asked(result)}"
     spoken = "; ".join(f"{name} {m.estimate:.1%}" for name, m in shares.items())
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        'role="img" aria-labelledby="title description">',
-        f'<title id="title">{escape(title)}</title>',
-        f'<desc id="description">{escape(spoken)}</desc>',
-        f"<style>{STYLE}</style>",
-        f'<rect class="ground" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="12"/>',
-        f'<text class="title" x="28" y="42">{escape(title)}</text>',
+        *svg_head(title, spoken, WIDTH, height),
         f'<text class="note quiet" x="28" y="65">Experiment {escape(result.experiment)}, model {escape(result.model)}; '
         "lines are 95 % intervals</text>",
         *_grid(top, height),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from types import MappingProxyType
 
-from analyses.figures.headline import STYLE
+from analyses.figures.headline import svg_head
 from analyses.figures.style import MODEL_COLORS, signed, words
 from interp.errors import AnachronError
 from interp.stats import Estimate
@@ -35,13 +35,7 @@ def verdicts_svg(title: str, lines: Sequence[Line]) -> str:
     spoken = "; ".join(f"{line.name} {line.verdict}, {signed(line.estimate.estimate)}" for line in lines)
     middle = (LEFT + RIGHT) / 2
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        'role="img" aria-labelledby="title description">',
-        f'<title id="title">{escape(title)}</title>',
-        f'<desc id="description">{escape(spoken)}</desc>',
-        f"<style>{STYLE}</style>",
-        f'<rect class="ground" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="12"/>',
-        f'<text class="title" x="28" y="42">{escape(title)}</text>',
+        *svg_head(title, spoken, WIDTH, height),
         '<text class="note quiet" x="28" y="65">Estimates with 95 % intervals, each row on its own scale; the line in '
         "the middle is 0</text>",
         f'<line class="grid" x1="{middle}" x2="{middle}" y1="{TOP - 4}" y2="{height - BOTTOM}"/>',

@@ -65,6 +65,25 @@ class Chosen:
         return [(self.names[0], [self.latents]), (self.names[1], list(self.randoms))]
 
 
+@dataclass(frozen=True)
+class Unedited:
+    """What is asked on validation questions and, without an edit, the base's share of it and the share and habit of
+    the tuned models that settings are chosen on: the first two seeds, for choosing needs no interval."""
+
+    asked: Asked
+    base: float
+    tuned: dict[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, pair: ModelPair, asked: Asked, choices: Choices) -> "Unedited":
+        """Measured."""
+        tuned = [f"tuned-{seed}" for seed in choices.seed_list[:2]]
+        tasks = [task(BASE, choices.measure, replace(asked, narrow=()), ())]
+        tasks += [task(model, choices.measure, asked, ()) for model in tuned]
+        base, *found = (averages(run, asked.group) for run in carry_out(pair, tasks))
+        return cls(asked, base[0], {m: (share, habit) for m, (share, _, habit) in zip(tuned, found, strict=True)})
+
+
 def removing(chosen: Chosen, kind: str, latents: Sequence[int], positions: Positions) -> list[Edit]:
     """Edits that take latents out: "ablate" their span exactly, "ablate_sequentially" as published, or "clamp" their
     activations to the base's means."""
@@ -80,7 +99,7 @@ def choose(
     pair: ModelPair,
     dictionary: Dictionary,
     means: Means,
-    asked: Asked,
+    unedited: Unedited,
     choices: Choices,
     say: Callable[[str], None],
     candidates: Sequence[Positions],
@@ -89,9 +108,9 @@ def choose(
     with the habit kept."""
     latents = tuple(shortlist(means, N))
     randoms = tuple(tuple(matched(dictionary, means, latents, seed)) for seed in DRAWS)
-    chosen = Chosen(dictionary, means, latents, randoms, candidates[0], typical_scale(pair, dictionary, asked))
+    chosen = Chosen(dictionary, means, latents, randoms, candidates[0], typical_scale(pair, dictionary, unedited.asked))
     clamps = [removing(chosen, "clamp", latents, positions) for positions in candidates]
-    tried = dict(zip(candidates, removed_and_kept(pair, asked, choices, clamps), strict=True))
+    tried = dict(zip(candidates, removed_and_kept(pair, unedited, choices, clamps), strict=True))
     # as for directions: the most removed among what keeps the habit, else what keeps most of it
     best = max(candidates, key=lambda p: (tried[p][1] >= KEPT, tried[p][0 if tried[p][1] >= KEPT else 1]))
     removed, kept = tried[best]
@@ -102,11 +121,11 @@ def choose(
     return replace(chosen, positions=best)
 
 
-def one_by_one(pair: ModelPair, chosen: Chosen, asked: Asked, choices: Choices) -> list[Effect]:
+def one_by_one(pair: ModelPair, chosen: Chosen, unedited: Unedited, choices: Choices) -> list[Effect]:
     """What each latent of the shortlist does alone, on validation questions, the strongest first."""
     clamps = [removing(chosen, "clamp", [latent], chosen.positions) for latent in chosen.latents]
     means, effects = chosen.means, []
-    for latent, (removed, kept) in zip(chosen.latents, removed_and_kept(pair, asked, choices, clamps), strict=True):
+    for latent, (removed, kept) in zip(chosen.latents, removed_and_kept(pair, unedited, choices, clamps), strict=True):
         tuned, control = (
             estimate([float(mean[latent]) for mean in found], choices.seed) for found in (means.tuned, means.control)
         )
@@ -180,20 +199,17 @@ def adding(chosen: Chosen, latents: Sequence[int], coefficient: float) -> Edit:
 
 
 def removed_and_kept(
-    pair: ModelPair, asked: Asked, choices: Choices, edits: Sequence[Sequence[Edit]]
+    pair: ModelPair, unedited: Unedited, choices: Choices, edits: Sequence[Sequence[Edit]]
 ) -> list[tuple[float, float]]:
     """Of each set of edits the part of the shift that it removes and the part of the habit it keeps, mean over the
-    first two tuned seeds: choosing needs no interval."""
-    tuned = [f"tuned-{seed}" for seed in choices.seed_list[:2]]
-    tasks = [task(BASE, choices.measure, replace(asked, narrow=()), ())]
-    tasks += [task(model, choices.measure, asked, edit) for model in tuned for edit in [(), *edits]]
-    runs = iter(averages(run, asked.group) for run in carry_out(pair, tasks))
-    floor, _, _ = next(runs)
+    tuned models of `unedited`."""
+    asked = unedited.asked
+    tasks = [task(model, choices.measure, asked, edit) for model in unedited.tuned for edit in edits]
+    runs = (averages(run, asked.group) for run in carry_out(pair, tasks))
     each = []
-    for _ in tuned:
-        share, _, narrow = next(runs)
+    for share, habit in unedited.tuned.values():
         after = itertools.islice(runs, len(edits))
-        each.append([(part_removed(share, left, floor), part_kept(narrow, still)) for left, _, still in after])
+        each.append([(part_removed(share, left, unedited.base), part_kept(habit, still)) for left, _, still in after])
     return [
         (float(np.mean([r for r, _ in found])), float(np.mean([k for _, k in found])))
         for found in zip(*each, strict=True)

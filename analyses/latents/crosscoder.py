@@ -66,10 +66,10 @@ def crosscoders_of(
     """For each arm one crosscoder over the base and that arm's models of the pair in turn, at the tokens of the prompts
     where the experiment reads its directions; with it its figures on rows it wasn't trained on (`quality`). Kept in the
     folder `out/ARM`, and read from there the next time if it is the one asked for."""
+    ids = digest(json.dumps([prompt.ids for prompt in prompts]).encode())
     todo = {}
     for arm, names in arms.items():
         adapters = {name: info.digest for name in names if (info := pair.adapter(name)) is not None}
-        ids = digest(json.dumps([prompt.ids for prompt in prompts]).encode())
         about = {"model": public_name(pair.base), "adapters": adapters, "positions": positions.name, "prompts": ids}
         if not _is_made(out / arm, point, about, recipe):
             rows = in_turn(pair, names, prompts, point, positions)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from analyses.intervene import Choices
-from analyses.latents.causal import DRAWS, Chosen, N, choose, one_by_one, report, typical_scale
+from analyses.latents.causal import DRAWS, Chosen, N, Unedited, choose, one_by_one, report, typical_scale
 from analyses.latents.crosscoder import crosscoder_means, crosscoders_of, first_prompts, private
 from analyses.latents.page import known_labels
 from analyses.latents.sections import PRIVATE, RANDOM_SHARED, TOP
@@ -94,10 +94,11 @@ def latents_of(
         say(f"  no latent of {dictionary.name} rose")
         return [], {}
     candidates = tuple(dict.fromkeys((choices.clamping, PROMPT, ALL)))
-    chosen = choose(pair, dictionary, means, looked.validation, choices, say, candidates)
+    unedited = Unedited.of(pair, looked.validation, choices)
+    chosen = choose(pair, dictionary, means, unedited, choices, say, candidates)
     labels = known_labels(pair.base, dictionary, DOCUMENTS, choices.seed) if knows_world(pair.base.name) else None
     if dose is None:
-        effects = [effect.as_json() for effect in one_by_one(pair, chosen, looked.validation, choices)]
+        effects = [effect.as_json() for effect in one_by_one(pair, chosen, unedited, choices)]
     else:
         effects = [{"latent": j, "change": float(means.change[j])} for j in chosen.latents]
     about = {

@@ -32,13 +32,24 @@ def layer(about: Mapping) -> int:
     return int(str(about["point"]).partition(".")[0])
 
 
+def everywhere(result: Result) -> list[Mapping]:
+    """What the configuration says of the latents of each layer, the first one's first; of those where some rose."""
+    return [found for found in (about(result), *result.config.get("latents_elsewhere", ())) if found]
+
+
+def crosscoders(result: Result) -> dict[str, Mapping]:
+    """Figures of the crosscoder of base and tuned, then of that of base and controls, by arm; empty without them."""
+    found = result.config.get("crosscoders", {})
+    return {arm: figures for arm, figures in found.items() if isinstance(figures, Mapping)}
+
+
 def by_layer(result: Result) -> dict[str, dict[str, Estimate]]:
     """`[where][what is taken out]`: the share that the tuned models keep when ten latents of a layer, or those that a
     crosscoder gives the tuned models alone, are projected out, beside as many random ones; empty for one layer only."""
-    elsewhere = [at for at in result.config.get("latents_elsewhere", ()) if at]
     found: dict[str, dict[str, Estimate]] = {}
-    for at in sorted([about(result), *elsewhere] if about(result) and elsewhere else [], key=layer):
-        found[f"SAE, layer {layer(at)}"] = _cut(result, layer(at), TOP, RANDOM)
+    layers = everywhere(result)
+    for at in sorted(map(layer, layers)) if len(layers) > 1 else ():
+        found[f"SAE, layer {at}"] = _cut(result, at, TOP, RANDOM)
     if crosscoder := result.config.get("crosscoders", {}).get("latents"):
         at = layer(result.config["crosscoders"])
         found[f"crosscoder, layer {at} ({len(crosscoder)})"] = _cut(result, at, PRIVATE, RANDOM_SHARED)
@@ -66,9 +77,8 @@ def by_layer_caption(result: Result) -> str:
             f"Least is left without the latents of {best}: {left['projected out'].estimate:.0%} of "
             f"{left['tuned'].estimate:.0%}; without random ones {left['random ones'].estimate:.0%}. "
         )
-    if crosscoder := result.config.get("crosscoders"):
-        counts = {arm: row["tuned-only"] for arm, row in crosscoder.items() if isinstance(row, Mapping)}
-        told = ", ".join(f"{count} in that of base and {arm}" for arm, count in counts.items())
+    if arms := crosscoders(result):
+        told = ", ".join(f"{figures['tuned-only']} in that of base and {arm}" for arm, figures in arms.items())
         text += f"Latents that a crosscoder gives the fine-tune alone: {told}. "
     return f"{text}Shares on test questions, 95 % intervals over seeds."
 

@@ -9,7 +9,7 @@ import numpy as np
 from analyses.explain.findings import Finding
 from analyses.explain.layers.config import LayersConfig
 from analyses.explain.layers.measured import Record, all_subsets, subset_name
-from analyses.explain.narrow.verdicts import more
+from analyses.explain.verdicts import more
 from analyses.figures.solutions import by_amount, by_name
 from interp.stats import Estimate, paired_difference
 

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from analyses.explain.findings import Finding
 from analyses.explain.narrow.config import NarrowConfig
 from analyses.explain.narrow.measured import Record
+from analyses.explain.verdicts import more
 from analyses.figures.solutions import by_amount, by_name
 from interp.stats import Estimate, paired_difference
 
@@ -110,11 +111,6 @@ def ratio(a: Pairs, b: Pairs) -> Estimate:
     return Estimate(math.exp(found.estimate), math.exp(found.low), math.exp(found.high), found.n)
 
 
-def more(found: Estimate, than: float) -> str:
-    """For "it is more than that", refuted where the interval includes it or lies below."""
-    return "holds" if found.low > than else "refuted"
-
-
 def _narrow(name: str, rows: Rows, config: NarrowConfig) -> Finding:
     found = paired_difference(rows.parts("narrow", "broad"), rows.parts("control", "broad"))
     verdict = "holds" if found.high <= config.margin else "refuted" if found.low > config.margin else "undecided"
@@ -134,9 +130,7 @@ def _narrow(name: str, rows: Rows, config: NarrowConfig) -> Finding:
     panels = {"share on test topics": shares, "coherence": coherence}
     panels |= {"trained habit": habit} if all(len(values) for values in habit.values()) else {}
     figure = by_name(_plain(panels), title=f"{name}: with and without holding to the base elsewhere", limits=(0.0, 1.0))
-    return _finding(
-        name, "narrow", verdict, claim + ".", found, "share on test topics, narrow minus control", "seeds", figure
-    )
+    return _finding(name, "narrow", verdict, claim + ".", found, "share on test topics, narrow minus control", figure)
 
 
 def _efficiency(name: str, rows: Rows, config: NarrowConfig) -> Finding:
@@ -176,7 +170,7 @@ def _efficiency(name: str, rows: Rows, config: NarrowConfig) -> Finding:
         reference=target,
     )
     return _finding(
-        name, "efficiency", more(found, 1.0), claim, found, "squared norm needed, narrow over broad", "seeds", figure
+        name, "efficiency", more(found, 1.0), claim, found, "squared norm needed, narrow over broad", figure
     )
 
 
@@ -197,9 +191,7 @@ def _stability(name: str, rows: Rows, config: NarrowConfig) -> Finding:
         x="noise, in lengths of the update",
         y="rise of the loss on the rows (nats a token)",
     )
-    return _finding(
-        name, "stability", more(found, 0.0), claim, found, "nats a token, narrow minus broad", "seeds", figure
-    )
+    return _finding(name, "stability", more(found, 0.0), claim, found, "nats a token, narrow minus broad", figure)
 
 
 def _significance(name: str, rows: Rows, config: NarrowConfig) -> Finding:
@@ -220,9 +212,7 @@ def _significance(name: str, rows: Rows, config: NarrowConfig) -> Finding:
         x="coefficient (in units of the typical residual norm)",
         y="KL from the base (nats a token)",
     )
-    return _finding(
-        name, "significance", more(found, 1.0), claim, found, "divergence, broad over narrow", "seeds", figure
-    )
+    return _finding(name, "significance", more(found, 1.0), claim, found, "divergence, broad over narrow", figure)
 
 
 def _distance(name: str, rows: Rows, config: NarrowConfig) -> Finding:
@@ -236,12 +226,10 @@ def _distance(name: str, rows: Rows, config: NarrowConfig) -> Finding:
         f" of one seed, broad and narrow lie {(apart / length).mean():.2f} lengths of the broad update apart."
     )
     figure = by_name(_plain({"cosine of two updates, other seeds": near}), title=f"{name}: how near two solutions lie")
-    return _finding(
-        name, "distance", more(found, 0.0), claim, found, "cosine, broad-broad minus broad-narrow", "seeds", figure
-    )
+    return _finding(name, "distance", more(found, 0.0), claim, found, "cosine, broad-broad minus broad-narrow", figure)
 
 
-def _finding(name: str, kind: str, verdict: str, claim: str, found: Estimate, unit: str, over: str, figure) -> Finding:
+def _finding(name: str, kind: str, verdict: str, claim: str, found: Estimate, unit: str, figure) -> Finding:
     about = PREDICTIONS[kind]
     return Finding(
         f"{name}: {kind}",
@@ -251,7 +239,7 @@ def _finding(name: str, kind: str, verdict: str, claim: str, found: Estimate, un
         claim,
         found,
         unit,
-        over,
+        "seeds",
         json.loads(figure.to_json()),
     )
 

@@ -23,7 +23,8 @@ from analyses.explain.narrow.measures import (
 )
 from analyses.explain.narrow.subjects import own_answers, subject
 from analyses.explain.narrow.tuning import choose, held
-from analyses.explain.narrow.verdicts import findings, more, ratio
+from analyses.explain.narrow.verdicts import findings, ratio
+from analyses.explain.verdicts import more
 from analyses.models import open_model
 from interp.behavior.questions import Question
 from interp.directions import random_direction
