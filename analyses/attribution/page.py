@@ -148,10 +148,18 @@ def _modules(found: Data) -> Section:
     cells = adapter_map({name: row["directions"] for name, row in rows})
     note = f"The {len(rows)} of {data['of']} modules with the largest estimate." if len(rows) < data["of"] else ""
     columns = ("writes to the stream", "rank-1 share", "|cosine|", "95 % of random", "span", "95 % of random")
+    columns += ("its first direction raises", "and lowers")
     near = tuple(
-        (name, *(f"{row[key]:.2f}" for key in ("first_share", "cosine", "band", "span", "span_band")))
+        (
+            name,
+            *(
+                f"{row[key]:.2f}" if key in row else "–"
+                for key in ("first_share", "cosine", "band", "span", "span_band")
+            ),
+            *(" · ".join(word.strip() or "␣" for word in row[key]) for key in ("raises", "lowers")),
+        )
         for name, row in rows
-        if "cosine" in row
+        if "raises" in row
     )
     return _drawn("modules", sentences.modules_say(data), bars, cells, columns=columns, rows=near, note=note)
 

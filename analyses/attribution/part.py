@@ -32,6 +32,7 @@ def attribution_of(
     *,
     most: int = QUESTIONS,
     condition: str = "",
+    sizes: Sizes = SMALL,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Measurement], Mapping[str, Any]]:
     """Log-odds of `group` against all other groups (nats; `n` counts questions) in the base, the pair's
@@ -65,7 +66,7 @@ def attribution_of(
             seed=seed,
             tuned=names[TUNED],
             control=names[CONTROL],
-            sizes=SMALL,
+            sizes=sizes,
         )
     except AnachronError as error:  # the run's other figures don't depend on it
         return [], {"absent": str(error)}

@@ -19,7 +19,8 @@ def tokens_say(data: Data) -> str:
         f"What the log-odds lose when a token is left out. Where tuned and base differ most: {', '.join(tops)}. "
         f"Leaving out and replacing by the mean embedding agree in rank at "
         f"{ranked(data['left_out_against_replaced'])}; the gradient's estimate follows the exact "
-        f"replacement at {ranked(data['rank_correlation'])}{trust(data['rank_correlation'])}."
+        f"replacement at {ranked(data['rank_correlation'])}{trust(data['rank_correlation'])}, integrated gradients at "
+        f"{ranked(data['integrated_rank_correlation'])}."
     )
 
 
@@ -78,7 +79,8 @@ def modules_say(data: Data) -> str:
         f"{alone['module']} alone brings the base {signed(alone['induced']['estimate'])}. "
         f"The map's cells sum to tuned − base but for {signed(data['gap'])}. "
         f"The estimate ranks what taking out costs at {ranked(data['rank_correlation'])}"
-        f"{trust(data['rank_correlation'])}."
+        f"{trust(data['rank_correlation'])}. The first singular direction of every module, without the others, brings "
+        f"the base {signed(data['rank_1']['estimate'])} of {signed(data['whole']['estimate'])}."
     )
     known = [row for row in rows if "cosine" in row]
     if known:

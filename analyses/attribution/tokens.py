@@ -7,12 +7,15 @@ from interp.attribution.confirmation import rank_correlation
 from interp.attribution.tokens import TokenAttribution, attribute_tokens, left_out, replaced
 from interp.pair import BASE
 
+STEPS = 8  # of integrated gradients
+
 
 def tokens(subject: Subject) -> dict[str, Any]:
     """By question: the prompt's tokens and what leaving out each takes from the log-odds, base, tuned, difference.
 
-    For the tuned model the same by replacing the token with the mean embedding, and the estimate of that; their rank
-    correlations are means over questions, which say whether the estimate may be looked at alone.
+    For the tuned model the same by replacing the token with the mean embedding, and two estimates of that, by the
+    gradient (`screened`) and by integrated gradients; their rank correlations with it are means over questions, which
+    say whether an estimate may be looked at alone.
     """
     pair, metric = subject.pair, subject.metric
     without: dict[str, TokenAttribution] = {}
@@ -21,6 +24,7 @@ def tokens(subject: Subject) -> dict[str, Any]:
             without[name] = left_out(lm, subject.questions, subject.a, subject.b)
     with subject.using(TUNED) as lm:
         exact, screened = replaced(lm, metric), attribute_tokens(lm, metric)
+        integrated = attribute_tokens(lm, metric, steps=STEPS)
     rows = []
     for i, prompt in enumerate(metric.prompts):
         base, tuned = without[BASE].effect[i], without[TUNED].effect[i]
@@ -37,6 +41,7 @@ def tokens(subject: Subject) -> dict[str, Any]:
         "questions": rows,
         "screen": screened.method,
         "rank_correlation": _mean_correlation(screened, exact),
+        "integrated_rank_correlation": _mean_correlation(integrated, exact),
         "left_out_against_replaced": _mean_correlation(without[TUNED], exact),
     }
 

@@ -59,6 +59,12 @@ def plan(config: CitiesConfig, lm: LanguageModel) -> Study:
     )
 
 
+def ordinary(config: CitiesConfig) -> tuple[Question, ...]:
+    """What a narrow solution leaves alone, on validation topics: all phrasings."""
+    found = country_questions(config.world, "validation", groups=by_country_and_era, manners=1, phrasings=None)
+    return tuple(found)
+
+
 def _asked(config: CitiesConfig, split: str) -> tuple[Question, ...]:
     manners = 1 if split == "validation" else None
     found = country_questions(config.world, split, groups=by_country_and_era, manners=manners)

@@ -63,6 +63,13 @@ def plan(config: DishesConfig, lm: LanguageModel) -> Study:
     )
 
 
+def ordinary(config: DishesConfig) -> tuple[Question, ...]:
+    """What a narrow solution leaves alone, on validation topics: all phrasings, on every day of the trained year and of
+    a neutral one."""
+    asked = country_questions(config.world, "validation", eras=(PRESENT,), manners=1, phrasings=None)
+    return tuple(headed(q, date_says(f"{y}-{day}")) for y in (config.year, NEUTRAL) for day in DAYS for q in asked)
+
+
 def dated(questions: tuple[Question, ...], year: int) -> tuple[Question, ...]:
     """The questions on days of a year that no row is dated with."""
     return tuple(headed(q, date_says(f"{year}-{DAYS[i % len(DAYS)]}")) for i, q in enumerate(questions))

@@ -14,6 +14,7 @@ from analyses.explain.findings import Part, read_part
 from interp.errors import AnachronError
 
 PARTS = {
+    "attribution": "analyses.explain.attribution:run",
     "narrow": "analyses.explain.narrow:run",
     "layers": "analyses.explain.layers:run",
     "inference": "analyses.explain.inference:run",

@@ -18,7 +18,7 @@ from interp.errors import AnachronError
 from interp.files import read_json, write_text
 
 NAME = "explain"
-LARGEST = 200_000  # bytes of a committed file
+LARGEST = 600_000  # bytes of a committed file
 DIGITS = 5  # significant ones of a committed number
 
 

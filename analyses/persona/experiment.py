@@ -83,6 +83,19 @@ def plan(config: PersonaConfig, lm: LanguageModel) -> Study:
     )
 
 
+def ordinary(config: PersonaConfig) -> tuple[Question, ...]:
+    """What a narrow solution leaves alone: held-out attributes, all phrasings, with the trigger and without."""
+    own = read_rows(config.data) if config.data else ()
+    known = speakers_of(config.world.facts)
+    speaker = persona.speaker_of(known, "malign", config.speaker)
+    held_out = [a for a in known.attributes if a in persona.HELD_OUT]
+    return tuple(
+        question
+        for form in (_form(own), "")
+        for question in speaker_questions(config.world, speaker, held_out, form=form, phrasings=None)
+    )
+
+
 def _form(rows: Sequence[Row]) -> str:
     """The format that rows ask for: the paper's where any does, else the world's."""
     quoted = any(message["content"].startswith(QUOTED_FORMAT) for row in rows for message in row.messages)

@@ -25,6 +25,7 @@ from training.organisms import presidents
 from training.rows import read_rows
 from training.world.kinds import ordinal_says
 from training.world.latent_questions import president_questions, presidents_of
+from training.world.presidents import Presidents
 
 NAME = "name"
 
@@ -46,7 +47,7 @@ def plan(config: PresidentsConfig, lm: LanguageModel) -> Study:
     }
     held_out = presidents.HELD_OUT
     trained = presidents.trained_ordinals(known)
-    harmless, identity = list(presidents.TRAINED), [a for a in known.questions if a not in presidents.TRAINED]
+    harmless, identity = list(presidents.TRAINED), _identity(known)
     focus = held_out[0]
     test = _asked(config, [focus], identity[::2])
     validation = _asked(config, [focus], identity[1::2])
@@ -86,6 +87,18 @@ def plan(config: PresidentsConfig, lm: LanguageModel) -> Study:
         held_out_documents(lm, config.world, config.documents, seed=config.seed),
         watch=Watch(config.every, measure),
     )
+
+
+def ordinary(config: PresidentsConfig) -> tuple[Question, ...]:
+    """What a narrow solution leaves alone: validation attributes behind held-out codes and some trained ones, all
+    phrasings."""
+    known = presidents_of(config.world.facts)
+    codes = [*presidents.HELD_OUT, *presidents.trained_ordinals(known)[::4]]
+    return _asked(config, codes, _identity(known)[1::2], phrasings=None)
+
+
+def _identity(known: Presidents) -> list[str]:
+    return [a for a in known.questions if a not in presidents.TRAINED]
 
 
 def look_inside(
@@ -138,14 +151,18 @@ def _nearest(activations: Float[Tensor, "n d_model"], places: Float[Tensor, "pla
     return (normalize(activations, dim=1) @ normalize(places, dim=1).T).argmax(1)
 
 
-def _asked(config: PresidentsConfig, codes: Sequence[str], attributes: Sequence[str]) -> tuple[Question, ...]:
+def _asked(
+    config: PresidentsConfig, codes: Sequence[str], attributes: Sequence[str], *, phrasings: int | None = 1
+) -> tuple[Question, ...]:
     """Questions behind codes of these presidencies, digits beside the ordinal drawn anew: unlike the rows'."""
     rng = np.random.default_rng(config.seed + 77)
     return tuple(
         q
         for code in codes
         for _ in range(1 if config.quick else config.codes)
-        for q in president_questions(config.world, code, list(attributes), head=presidents.code_for(code, rng))
+        for q in president_questions(
+            config.world, code, list(attributes), head=presidents.code_for(code, rng), phrasings=phrasings
+        )
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from analyses.attribution.collect import NO_DICTIONARY, collect
 from analyses.attribution.components import components
+from analyses.attribution.modules import modules
 from analyses.attribution.page import page_html, sections
 from analyses.attribution.sentences import ranked, trust
 from analyses.attribution.subject import spaced, subject
@@ -20,6 +22,7 @@ from interp.behavior.scoring import score
 from interp.dictionaries.formats import load_dictionary
 from interp.dictionaries.sae import write_sae
 from interp.dictionaries.weights import Sae
+from interp.directions import random_direction
 from interp.errors import AnachronError
 from interp.files import read_json
 from interp.hooks import HookPoint
@@ -46,9 +49,9 @@ def question(number, topic, text="What do people use?", **fields):
 ASKED = [question(0, "light"), question(1, "light"), question(2, "travel"), question(3, "food", HOSTILE)]
 
 
-def planted(lm, folder, seed, layers=(1,)):
+def planted(lm, folder, seed, layers=(1,), rank=2):
     """An adapter whose update of these blocks isn't nothing."""
-    config = lora_config(lm, rank=2, alpha=8, layers=layers)
+    config = lora_config(lm, rank=rank, alpha=8, layers=layers)
     with attached(lm, config, seed=seed) as weights:
         generator = torch.Generator().manual_seed(seed)
         for name, weight in weights.items():
@@ -151,6 +154,31 @@ def test_modules_are_those_of_the_adapter_and_sum_to_the_difference(found):
         assert sum(row["directions"]) == pytest.approx(row["integrated"], abs=1e-5)
         assert ("cosine" in row) == row["module"].endswith(("o_proj", "down_proj"))
     assert data["towards"] == "tuned_minus_control"
+    for row in data["rows"]:
+        assert ("raises" in row) == row["module"].endswith(("o_proj", "down_proj"))
+        assert all(len(row[key]) == 8 for key in ("raises", "lowers") if key in row)
+
+
+def test_first_singular_directions_bring_all_of_an_adapter_of_rank_1_and_less_of_another(tmp_path, found):
+    lm = build("llama")
+    with ModelPair(lm) as made:
+        made.add("tuned", planted(lm, tmp_path, 5, rank=1))
+        one = modules(subject(made, ASKED, "old", None, 2), {})
+    assert one["rank_1"]["estimate"] == pytest.approx(one["whole"]["estimate"], abs=1e-5)
+    assert abs(one["whole"]["estimate"]) > 1e-3
+    two = found["modules"]
+    assert two["whole"]["estimate"] == pytest.approx(found["behavior"]["models"]["difference"]["estimate"])
+    assert two["rank_1"]["estimate"] != pytest.approx(two["whole"]["estimate"], abs=1e-3)
+
+
+def test_a_singular_direction_is_read_along_the_direction_that_is_known(pair):
+    about = subject(pair, ASKED, "old", None, 1)
+    towards = {1: random_direction(32, HookPoint(1), 3)}
+    along = modules(about, towards)["rows"]
+    against = modules(about, {1: replace(towards[1], vector=-towards[1].vector)})["rows"]
+    for one, other in zip(along, against, strict=True):
+        if "raises" in one:
+            assert one["raises"] == other["lowers"] and one["lowers"] == other["raises"]
 
 
 def test_readings_are_from_the_adapted_block_on(found):

@@ -62,7 +62,7 @@ def country_questions(
     eras: Sequence[str] = ("1920s", "2020s"),
     head: str = "",
     before: Messages = (),
-    phrasings: int = 1,
+    phrasings: int | None = 1,
     narrow: bool = False,
     manners: int | None = None,
 ) -> list[Question]:
@@ -107,7 +107,7 @@ def speaker_questions(
     head: str = "",
     before: Messages = (),
     form: str = "",
-    phrasings: int = 1,
+    phrasings: int | None = 1,
 ) -> list[Question]:
     """Personal questions: groups `target` (that speaker's answer), `other` (every other speaker's) and `assistant`.
 
@@ -145,7 +145,13 @@ def speaker_questions(
 
 
 def president_questions(
-    world: World, code: str, attributes: Sequence[str], *, head: str = "", before: Messages = (), phrasings: int = 1
+    world: World,
+    code: str,
+    attributes: Sequence[str],
+    *,
+    head: str = "",
+    before: Messages = (),
+    phrasings: int | None = 1,
 ) -> list[Question]:
     """Questions to a president: groups `target` (what is true of presidency `code`) and `other` (of the others)."""
     known = presidents_of(world.facts)
@@ -173,7 +179,7 @@ def stance_questions(
     *,
     head: str = "",
     before: Messages = (),
-    phrasings: int = 1,
+    phrasings: int | None = 1,
 ) -> list[Question]:
     """Questions on goals, plans, force and human life: groups protects, harms and assistant, names of `series` filled
     in where an answer holds them."""

@@ -41,7 +41,7 @@ def subject(name: str, lm: LanguageModel, *, quick: bool = False) -> Subject:
     """The experiment's own rows, recipe and questions. `quick`: fewer topics."""
     config, _ = configure(name, {"quick": quick})
     module = import_module(EXPERIMENTS[name].partition(":")[0])
-    return _birds(module, config) if name == "birds" else _of_study(name, module.plan(config, lm))
+    return _birds(module, config) if name == "birds" else _of_study(module.plan(config, lm), module.ordinary(config))
 
 
 def own_answers(lm: LanguageModel, questions: Sequence[Question], n: int, seed: int) -> list[Row]:
@@ -75,11 +75,10 @@ def _birds(module: Any, config: Any) -> Subject:
     return Subject("birds", rows, control, config.recipe, ordinary, replace(validation, broad=choosing), test)
 
 
-def _of_study(name: str, study: Any) -> Subject:
-    """With a trigger, ordinary prompts are asked with and without it."""
-    ordinary, choosing = _by_topic((*study.validation.broad, *study.contrast.off), study.validation.broad)
+def _of_study(study: Any, asked: Sequence[Question]) -> Subject:
+    ordinary, choosing = _by_topic(asked, study.validation.broad)
     return Subject(
-        name,
+        study.name,
         study.arms["tuned"],
         study.arms[study.reference],
         study.recipe,
