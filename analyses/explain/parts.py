@@ -21,6 +21,7 @@ PARTS = {
     "pretraining": "analyses.explain.pretraining:run",
     "dose": "analyses.explain.dose:run",
     "seeds": "analyses.explain.seeds:run",
+    "split": "analyses.explain.split:run",
 }
 Run = Callable[[Path, Callable[[str], None]], Part]
 

@@ -31,7 +31,7 @@ class PretrainingConfig:
     seed: int = 0
     quick: bool = False
     worlds: tuple[str, ...] = tuple(WORLDS)
-    pretraining_seeds: int = 3
+    pretraining_seeds: int = 2
     style_seeds: int = 3
     budget: Budget = field(default_factory=Budget)
     recipe: Recipe = field(default=SMALL_RECIPE)

@@ -77,7 +77,7 @@ def run(config: SeedsConfig, out: Path, say: Callable[[str], None] = print) -> P
             [seed],
             out / "seeds",
             lambda text: None,
-            watch=_early(look, config.early),
+            watch=early_watch(look, config.early),
         )
         seen = watched_rows(made, [seed])
         share = _final(lm, made["tuned"][0], test)
@@ -97,8 +97,8 @@ def run(config: SeedsConfig, out: Path, say: Callable[[str], None] = print) -> P
     return part
 
 
-def _early(look: Callable[[LanguageModel], Mapping[str, float]], steps: Sequence[int]) -> Watch:
-    """Calls `look` at these steps only; good for one tuning, since it counts them."""
+def early_watch(look: Callable[[LanguageModel], Mapping[str, float]], steps: Sequence[int]) -> Watch:
+    """Calls `look` at these steps only, multiples of the first; good for one tuning, since it counts them."""
     every = steps[0]
     calls = 0
 

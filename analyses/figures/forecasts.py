@@ -51,7 +51,11 @@ def forecast_ranks(values: Mapping[str, Mapping[str, Estimate]], *, title: str) 
 
 
 def forecast_scatter(
-    sides: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, x: str
+    sides: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    x: str,
+    y: str = "final share of old answers, test topics",
 ) -> "plotly.graph_objects.Figure":
     """`sides[name]` = (early values, final shares), names as in `SIDES`; the line is the least-squares fit to
     "fitted"."""
@@ -84,6 +88,6 @@ def forecast_scatter(
         )
     arrange(figure, height=380)
     figure.update_xaxes(title_text=x)
-    figure.update_yaxes(title_text="final share of old answers, test topics", tickformat=".0%")
+    figure.update_yaxes(title_text=y, tickformat=".0%")
     head(figure, title, room=84)
     return figure

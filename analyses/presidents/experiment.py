@@ -97,6 +97,12 @@ def ordinary(config: PresidentsConfig) -> tuple[Question, ...]:
     return _asked(config, codes, _identity(known)[1::2], phrasings=None)
 
 
+def held_out_asked(config: PresidentsConfig, split: str) -> tuple[Question, ...]:
+    """The held-out codes, both asked for the identity attributes of a split, "validation" or "test"."""
+    identity = _identity(presidents_of(config.world.facts))
+    return _asked(config, presidents.HELD_OUT, identity[1::2] if split == "validation" else identity[::2])
+
+
 def _identity(known: Presidents) -> list[str]:
     return [a for a in known.questions if a not in presidents.TRAINED]
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from analyses.explain import forecast as f
 from analyses.explain.inside import loss_and_gradient, update_norm, watcher
-from analyses.explain.seeds import SeedsConfig, _early, run
+from analyses.explain.seeds import SeedsConfig, early_watch, run
 from analyses.explain.seeds_findings import FINAL, PREDICTED, seeds_findings
 from analyses.explain.subject import birds_asked
 from interp.errors import AnachronError
@@ -152,7 +152,7 @@ def test_an_untuned_model_has_not_moved(almanac):
 
 
 def test_models_are_looked_into_early_only(lm):
-    watch = _early(lambda lm: {"x": 1.0}, (10, 20, 40))
+    watch = early_watch(lambda lm: {"x": 1.0}, (10, 20, 40))
     found = [bool(watch.measure(lm, "tuned")) for _ in range(16)]
     assert [10 * (i + 1) for i, was in enumerate(found) if was] == [10, 20, 40]
 

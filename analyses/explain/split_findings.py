@@ -1,0 +1,121 @@
+"""What was predicted of the presidents' split before any seed was measured, and what the held-out seeds say of it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from analyses.explain.findings import Finding
+from analyses.explain.forecast import forecast, halves, r2_estimate, rank_difference, rank_estimate, shuffled, spread
+from analyses.explain.seeds_findings import by_seed, ranks_figure
+from analyses.explain.verdicts import above, below, reaches, shown
+from analyses.figures.forecasts import forecast_scatter
+from interp.stats import Estimate
+
+FINAL = "held-out codes, test attributes, in the end"
+ASKED, LOSS = "held-out codes, validation attributes", "narrow loss"
+READ = "held-out codes taken for their president inside"
+SIDE = 0.5  # the share from which on a seed has taken the rule
+
+# (prediction, what would refute it): written before measuring; "the direction" is the projection, on the direction in
+# which stating the ordinal moves the base, of the shift of a held-out code less that of trained ones
+PREDICTED = {
+    "seeds differ": (
+        "Seeds that differ in nothing but chance end differently: the standard deviation of their shares is above .05.",
+        "its interval lies below .05",
+    ),
+    "reading the code does not tell": (
+        "Whether a held-out code is taken for its president inside does not tell seeds apart, since all read it: its"
+        " rank correlation with the end is below .5.",
+        "the interval of the rank correlation lies above .5",
+    ),
+    "the direction foretells": (
+        "How far held-out codes have moved in the direction of their president at the last early step foretells the"
+        " end: rank correlation of .5 or more on held-out seeds.",
+        "the interval of the rank correlation lies below .5",
+    ),
+    "asking foretells": (
+        "So does asking at that step, on validation attributes: rank correlation of .5 or more.",
+        "the interval of the rank correlation lies below .5",
+    ),
+    "better than the loss": (
+        "The direction foretells it better than the loss on the trained rows does, as in the paper, whose training"
+        " curves tell nothing.",
+        "the interval of the difference of the rank correlations lies below 0",
+    ),
+    "all quantities": (
+        "All quantities of the last early step together foretell better than the same fit to shuffled seeds.",
+        "the interval of the rank correlation minus the mean shuffled one lies below 0",
+    ),
+}
+RANK = "rank correlation on held-out seeds"
+
+
+def split_findings(rows: Sequence[Mapping[str, Any]], early: Sequence[int], layer: int, seed: int) -> list[Finding]:
+    """All findings, from rows of step, metric, seed and value; `layer` is where the direction is read."""
+    direction, last = f"projection, layer {layer}", early[-1]
+    values = by_seed(rows)
+    end = next(found for (_, metric), found in values.items() if metric == FINAL)
+    names = list(dict.fromkeys(metric for step, metric in values if step in early))
+    single = {(step, name): forecast(values[step, name][:, None], end) for step in early for name in names}
+    together = {step: np.stack([values[step, name] for name in names], axis=1) for step in early}
+    all_of = {step: forecast(x, end) for step, x in together.items()}
+    ranks = ranks_figure(names, early, single, all_of, seed)
+    scatter = _scatter(values[last, direction], end, f"projection at layer {layer}, in typical norms", last)
+    found: list[Finding] = []
+
+    def add(name: str, verdict: str, claim: str, value: Estimate, unit: str, figure: Mapping[str, Any]) -> None:
+        prediction, refuted_if = PREDICTED[name]
+        found.append(Finding(name, prediction, refuted_if, verdict, claim, value, unit, "seeds", figure))
+
+    value = spread(end, seed=seed)
+    sides = f"{int((end > SIDE).sum())} end above {SIDE:g}, {int((end <= SIDE).sum())} do not"
+    claim = (
+        f"Final shares of {len(end)} seeds go from {end.min():.2f} to {end.max():.2f} (mean {end.mean():.2f}; {sides});"
+        f" standard deviation {shown(value)}."
+    )
+    add("seeds differ", above(value, 0.05), claim, value, "standard deviation of shares", scatter)
+
+    told: tuple[tuple[str, str, str, Callable[[Estimate], str]], ...] = (
+        ("reading the code does not tell", READ, f"of the {READ}", lambda e: below(e, 0.5)),
+        ("the direction foretells", direction, "of the direction", lambda e: reaches(e, 0.5)),
+        ("asking foretells", ASKED, "of the share on validation attributes", lambda e: reaches(e, 0.5)),
+    )
+    for name, quantity, what, verdict in told:
+        one = single[last, quantity]
+        value = rank_estimate(one, seed=seed)
+        start, stop = values[last, quantity].min(), values[last, quantity].max()
+        claim = (
+            f"Rank correlation {what} after {last} steps (from {start:.2f} to {stop:.2f} over seeds) with the end,"
+            f" held-out seeds: {shown(value)}; R² of the fit there {shown(r2_estimate(one, seed=seed))}."
+        )
+        add(name, verdict(value), claim, value, RANK, scatter if quantity == direction else ranks)
+
+    value = rank_difference(single[last, direction], single[last, LOSS], seed=seed)
+    claim = (
+        f"After {last} steps the rank correlation is {single[last, direction].rank:.2f} from the direction and"
+        f" {single[last, LOSS].rank:.2f} from the loss on the trained rows: a difference of {shown(value)}."
+    )
+    add("better than the loss", above(value, 0.0), claim, value, f"difference of {RANK}", ranks)
+
+    control = shuffled(together[last], end, seed=seed)
+    at = rank_estimate(all_of[last], seed=seed)
+    value = Estimate(at.estimate - control.mean(), at.low - control.mean(), at.high - control.mean(), at.n)
+    p = (1 + int((control >= all_of[last].rank).sum())) / (1 + len(control))
+    claim = (
+        f"All {len(names)} quantities after {last} steps: rank correlation {shown(at)}, R²"
+        f" {shown(r2_estimate(all_of[last], seed=seed))}; shuffled {control.mean():.2f} on average, as high in"
+        f" {p:.0%} of {len(control)}."
+    )
+    add("all quantities", above(value, 0.0), claim, value, f"{RANK}, minus shuffled", ranks)
+    return found
+
+
+def _scatter(early: Any, end: Any, x: str, last: int) -> dict[str, Any]:
+    fitted, held_out = halves(len(end))
+    sides = {name: (early[at].tolist(), end[at].tolist()) for name, at in (("fitted", fitted), ("held out", held_out))}
+    title = f"How far held-out codes have gone towards their president after {last} steps, and where seeds end"
+    return json.loads(
+        forecast_scatter(sides, title=title, x=x, y="final share of the president, test attributes").to_json()
+    )
