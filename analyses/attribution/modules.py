@@ -89,7 +89,7 @@ def _words(subject: Subject, m: SingularMap, towards: Mapping[int, Direction]) -
     if not m.writes or not bool(m.values[0] > 0):
         return {}
     vector = m.left[:, 0].float()
-    if m.layer in towards and float(vector @ towards[m.layer].vector.float().cpu()) < 0:
+    if m.layer is not None and m.layer in towards and float(vector @ towards[m.layer].vector.float().cpu()) < 0:
         vector = -vector
     with subject.using(BASE) as lm:
         [reading] = logit_lens(lm, vector[None].to(lm.device), WORDS)

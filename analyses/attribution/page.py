@@ -147,8 +147,10 @@ def _modules(found: Data) -> Section:
     )
     cells = adapter_map({name: row["directions"] for name, row in rows})
     note = f"The {len(rows)} of {data['of']} modules with the largest estimate." if len(rows) < data["of"] else ""
-    columns = ("writes to the stream", "rank-1 share", "|cosine|", "95 % of random", "span", "95 % of random")
-    columns += ("its first direction raises", "and lowers")
+    columns = (
+        *("writes to the stream", "rank-1 share", "|cosine|", "95 % of random", "span", "95 % of random"),
+        *("its first direction raises", "and lowers"),
+    )
     near = tuple(
         (
             name,

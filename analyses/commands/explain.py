@@ -11,7 +11,8 @@ from analyses.commands.options import Seed
 
 def explain(
     parts: Annotated[
-        list[str] | None, typer.Argument(help="narrow, layers, inference, pretraining, dose, seeds; by default all.")
+        list[str] | None,
+        typer.Argument(help="attribution, narrow, layers, inference, pretraining, dose, seeds, split; by default all."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("runs/explain"),
     seeds: Annotated[

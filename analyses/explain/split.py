@@ -91,7 +91,8 @@ def run(config: SplitConfig, out: Path, say: Callable[[str], None] = print) -> P
     _, taken = experiment.look_inside(about, lm, *_attributes(experiment, about))
     asked = experiment.held_out_asked(about, "validation")
     test = Asked(experiment.held_out_asked(about, "test"), (), GROUP)
-    look = watcher(lm, rows, asked, study.contrast, study.truth, about.reading, config.layers, taken)
+    some = rows[:: EACH * 16 if config.quick else EACH]
+    look = watcher(lm, some, asked, study.contrast, study.truth, about.reading, config.layers, taken)
     found: list[dict[str, Any]] = []
     for i, seed in enumerate(config.seed_list, start=1):
         made = make_adapters(
@@ -122,13 +123,12 @@ def watcher(
 ) -> Callable[[LanguageModel], dict[str, float]]:
     """A function from the model in the middle of its tuning to its quantities; `lm` is the base.
 
-    `narrow loss` (nats a token, one row in EACH) and the norm of its gradient; `update norm`; the president's share
+    `narrow loss` (nats a token over `rows`) and the norm of its gradient; `update norm`; the president's share
     behind held-out codes, `asked` (validation attributes); the part of held-out codes taken for their own president
     inside; by layer, of the shift of held-out codes less that of trained ones from the base, read as `reading`, the
     `cosine` with the direction in which stating the ordinal moves the base, and the `projection` on it in units of the
     base's typical norm.
     """
-    some = rows[::EACH]
     apart = _apart(lm, contrast, reading, layers)
     true = _apart(lm, truth, reading, layers)
     scale = {
@@ -136,7 +136,7 @@ def watcher(
     }
 
     def measure(tuned: LanguageModel) -> dict[str, float]:
-        loss, gradient = loss_and_gradient(tuned, some)
+        loss, gradient = loss_and_gradient(tuned, rows)
         found = {LOSS: loss, "gradient norm": gradient, "update norm": update_norm(tuned)}
         found[ASKED] = float(broad(tuned, asked, GROUP)[0].mean())
         found[READ] = taken(tuned)
@@ -146,7 +146,8 @@ def watcher(
             shift = here[point] - apart[point]
             along = float(shift @ true[point] / true[point].norm())
             found[f"projection, layer {layer}"] = along / scale[point]
-            found[f"cosine, layer {layer}"] = along / float(shift.norm())
+            length = float(shift.norm())
+            found[f"cosine, layer {layer}"] = along / length if length else 0.0  # nothing has moved
         return found
 
     return measure
