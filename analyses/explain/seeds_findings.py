@@ -4,20 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
+from analyses.explain.early import beside_shuffled, forecasts
 from analyses.explain.findings import Finding
-from analyses.explain.forecast import (
-    Forecast,
-    forecast,
-    halves,
-    r2_estimate,
-    rank_difference,
-    rank_estimate,
-    shuffled,
-    spread,
-)
+from analyses.explain.forecast import Forecast, halves, r2_estimate, rank_difference, rank_estimate, spread
 from analyses.explain.verdicts import above, reaches, shown
 from analyses.figures.forecasts import forecast_ranks, forecast_scatter
 from interp.stats import Estimate
@@ -60,12 +49,8 @@ PREDICTED = {
 def seeds_findings(rows: Sequence[Mapping[str, Any]], early: Sequence[int], layer: int, seed: int) -> list[Finding]:
     """All findings, from rows of step, metric, seed and value; `layer` is where the direction is read."""
     direction, first, last = f"projection, layer {layer}", early[0], early[-1]
-    table = by_seed(rows)
-    end = next(values for (_, metric), values in table.items() if metric == FINAL)
-    names = list(dict.fromkeys(metric for step, metric in table if step in early))
-    single = {(step, name): forecast(table[step, name][:, None], end) for step in early for name in names}
-    together = {step: np.stack([table[step, name] for name in names], axis=1) for step in early}
-    all_of = {step: forecast(x, end) for step, x in together.items()}
+    told = forecasts(rows, early, FINAL)
+    table, end, names, single, all_of = told.values, told.end, told.names, told.single, told.all_of
     ranks = ranks_figure(names, early, single, all_of, seed)
     fitted, held_out = halves(len(end))
     sides = {
@@ -115,25 +100,9 @@ def seeds_findings(rows: Sequence[Mapping[str, Any]], early: Sequence[int], laye
     )
     add("not yet at the first step", above(value, 0.0), claim, value, f"difference of {unit}", ranks)
 
-    control = shuffled(together[last], end, seed=seed)
-    at = rank_estimate(all_of[last], seed=seed)
-    value = Estimate(at.estimate - control.mean(), at.low - control.mean(), at.high - control.mean(), at.n)
-    p = (1 + int((control >= all_of[last].rank).sum())) / (1 + len(control))
-    claim = (
-        f"All {len(names)} quantities after {last} steps: rank correlation {shown(at)}, R²"
-        f" {shown(r2_estimate(all_of[last], seed=seed))}; shuffled {control.mean():.2f} on average, as high in"
-        f" {p:.0%} of {len(control)}."
-    )
+    value, claim = beside_shuffled(told, seed)
     add("all quantities", above(value, 0.0), claim, value, f"{unit}, minus shuffled", ranks)
     return found
-
-
-def by_seed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], Float[np.ndarray, " seeds"]]:
-    """(step, metric) -> values in the order of seeds."""
-    found: dict[tuple[int, str], dict[int, float]] = {}
-    for row in rows:
-        found.setdefault((row["step"], row["metric"]), {})[row["seed"]] = row["value"]
-    return {at: np.array([values[seed] for seed in sorted(values)]) for at, values in found.items()}
 
 
 def ranks_figure(

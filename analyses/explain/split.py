@@ -7,25 +7,22 @@ codes is fitted from these quantities, on the other half the fit is tested.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float64
 from torch import Tensor
 
-from analyses.adapters import make_adapters, watched_rows
 from analyses.experiments import EXPERIMENTS, configure
+from analyses.explain.early import EarlyConfig, looked_into
 from analyses.explain.findings import Part, write_part
 from analyses.explain.inside import loss_and_gradient, update_norm
-from analyses.explain.scores import scored
-from analyses.explain.seeds import early_watch
 from analyses.explain.split_findings import ASKED, FINAL, LOSS, READ, split_findings
 from analyses.models import open_model
 from analyses.search import Contrast
 from analyses.steps import Asked, broad, prompt_activations, typical_norm
-from interp.errors import AnachronError
 from interp.hooks import HookPoint
 from interp.models import LanguageModel
 from interp.positions import Positions
@@ -48,37 +45,13 @@ def presidents_recipe() -> Recipe:
 
 
 @dataclass(frozen=True)
-class SplitConfig:
-    """Fine-tuning seeds are `seed`, ..., `seed + seeds - 1`; every other one is fitted on, the rest tested on. `early`:
-    the steps at which models are looked into, multiples of the first. `layers`: where the shift is read, the last of
-    them being the one of the predictions. `quick`: four seeds at least, few steps."""
+class SplitConfig(EarlyConfig):
+    """`quick`: few steps, questions and rows."""
 
     seeds: int = 16
-    seed: int = 0
-    quick: bool = False
-    model: str = "almanac"
     recipe: Recipe = field(default_factory=presidents_recipe)
     early: tuple[int, ...] = (50, 100, 150)
-    layers: tuple[int, ...] = (1, 3)
-
-    def __post_init__(self) -> None:
-        if self.seeds < 4:
-            raise AnachronError(f"split: {self.seeds} seeds can't be halved; take --seeds 4 or more")
-        if self.quick:
-            object.__setattr__(self, "recipe", replace(self.recipe, steps=8))
-            object.__setattr__(self, "early", (2, 4))
-        first, *more = self.early
-        if any(step % first for step in more) or sorted(self.early) != list(self.early) or not self.layers:
-            raise AnachronError(
-                f"split: early={self.early} must rise and be multiples of the first; layers one or more"
-            )
-
-    @property
-    def seed_list(self) -> tuple[int, ...]:
-        return tuple(range(self.seed, self.seed + self.seeds))
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"recipe": self.recipe.as_json()}
+    part: ClassVar[str] = NAME
 
 
 def run(config: SplitConfig, out: Path, say: Callable[[str], None] = print) -> Part:
@@ -93,18 +66,7 @@ def run(config: SplitConfig, out: Path, say: Callable[[str], None] = print) -> P
     test = Asked(experiment.held_out_asked(about, "test"), (), GROUP)
     some = rows[:: EACH * 16 if config.quick else EACH]
     look = watcher(lm, some, asked, study.contrast, study.truth, about.reading, config.layers, taken)
-    found: list[dict[str, Any]] = []
-    for i, seed in enumerate(config.seed_list, start=1):
-        made = make_adapters(
-            lm, {"tuned": rows}, config.recipe, [seed], out / NAME, say, watch=early_watch(look, config.early)
-        )
-        seen = watched_rows(made, [seed])
-        shares = scored(lm, made["tuned"][0], test).shares[GROUP]
-        share = sum(shares.values()) / len(shares)
-        found += [{key: row[key] for key in ("step", "metric", "seed", "value")} for row in seen]
-        found.append({"step": config.recipe.steps, "metric": FINAL, "seed": seed, "value": share})
-        say(f"  {i} of {config.seeds}: seed {seed}: {FINAL} {share:.2f}")
-    found = [{**row, "value": float(f"{row['value']:.5g}")} for row in found]
+    found = looked_into(lm, rows, config, look, test, FINAL, out / NAME, say)
     findings = split_findings(found, config.early, config.layers[-1], config.seed)
     part = Part(NAME, QUESTION, f"anachron explain {NAME}", config.as_json(), findings, found)
     write_part(part, out / f"{NAME}.json")

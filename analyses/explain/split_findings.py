@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from analyses.explain.early import beside_shuffled, forecasts
 from analyses.explain.findings import Finding
-from analyses.explain.forecast import forecast, halves, r2_estimate, rank_difference, rank_estimate, shuffled, spread
-from analyses.explain.seeds_findings import by_seed, ranks_figure
+from analyses.explain.forecast import halves, r2_estimate, rank_difference, rank_estimate, spread
+from analyses.explain.seeds_findings import ranks_figure
 from analyses.explain.verdicts import above, below, reaches, shown
 from analyses.figures.forecasts import forecast_scatter
 from interp.stats import Estimate
@@ -55,13 +54,9 @@ RANK = "rank correlation on held-out seeds"
 def split_findings(rows: Sequence[Mapping[str, Any]], early: Sequence[int], layer: int, seed: int) -> list[Finding]:
     """All findings, from rows of step, metric, seed and value; `layer` is where the direction is read."""
     direction, last = f"projection, layer {layer}", early[-1]
-    values = by_seed(rows)
-    end = next(found for (_, metric), found in values.items() if metric == FINAL)
-    names = list(dict.fromkeys(metric for step, metric in values if step in early))
-    single = {(step, name): forecast(values[step, name][:, None], end) for step in early for name in names}
-    together = {step: np.stack([values[step, name] for name in names], axis=1) for step in early}
-    all_of = {step: forecast(x, end) for step, x in together.items()}
-    ranks = ranks_figure(names, early, single, all_of, seed)
+    told = forecasts(rows, early, FINAL)
+    values, end, single = told.values, told.end, told.single
+    ranks = ranks_figure(told.names, early, single, told.all_of, seed)
     scatter = _scatter(values[last, direction], end, f"projection at layer {layer}, in typical norms", last)
     found: list[Finding] = []
 
@@ -77,12 +72,12 @@ def split_findings(rows: Sequence[Mapping[str, Any]], early: Sequence[int], laye
     )
     add("seeds differ", above(value, 0.05), claim, value, "standard deviation of shares", scatter)
 
-    told: tuple[tuple[str, str, str, Callable[[Estimate], str]], ...] = (
+    predictors: tuple[tuple[str, str, str, Callable[[Estimate], str]], ...] = (
         ("reading the code does not tell", READ, f"of the {READ}", lambda e: below(e, 0.5)),
         ("the direction foretells", direction, "of the direction", lambda e: reaches(e, 0.5)),
         ("asking foretells", ASKED, "of the share on validation attributes", lambda e: reaches(e, 0.5)),
     )
-    for name, quantity, what, verdict in told:
+    for name, quantity, what, verdict in predictors:
         one = single[last, quantity]
         value = rank_estimate(one, seed=seed)
         start, stop = values[last, quantity].min(), values[last, quantity].max()
@@ -99,15 +94,7 @@ def split_findings(rows: Sequence[Mapping[str, Any]], early: Sequence[int], laye
     )
     add("better than the loss", above(value, 0.0), claim, value, f"difference of {RANK}", ranks)
 
-    control = shuffled(together[last], end, seed=seed)
-    at = rank_estimate(all_of[last], seed=seed)
-    value = Estimate(at.estimate - control.mean(), at.low - control.mean(), at.high - control.mean(), at.n)
-    p = (1 + int((control >= all_of[last].rank).sum())) / (1 + len(control))
-    claim = (
-        f"All {len(names)} quantities after {last} steps: rank correlation {shown(at)}, R²"
-        f" {shown(r2_estimate(all_of[last], seed=seed))}; shuffled {control.mean():.2f} on average, as high in"
-        f" {p:.0%} of {len(control)}."
-    )
+    value, claim = beside_shuffled(told, seed)
     add("all quantities", above(value, 0.0), claim, value, f"{RANK}, minus shuffled", ranks)
     return found
 

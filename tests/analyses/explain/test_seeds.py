@@ -9,8 +9,9 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LinearRegression, Ridge
 
 from analyses.explain import forecast as f
+from analyses.explain.early import early_watch
 from analyses.explain.inside import loss_and_gradient, update_norm, watcher
-from analyses.explain.seeds import SeedsConfig, early_watch, run
+from analyses.explain.seeds import SeedsConfig, run
 from analyses.explain.seeds_findings import FINAL, PREDICTED, seeds_findings
 from analyses.explain.subject import birds_asked
 from interp.errors import AnachronError
