@@ -16,6 +16,7 @@ def pretrain(
     heads: Annotated[int | None, typer.Option(help="Attention heads.", min=1)] = None,
     vocabulary: Annotated[int | None, typer.Option(help="Entries of the tokenizer.", min=300)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bfloat16 or float32, of matrix products.")] = None,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 200,
     gate_documents: Annotated[int, typer.Option(help="Fresh documents the gates are measured on.", min=1)] = 1000,
     seed: Seed = 0,
@@ -25,6 +26,7 @@ def pretrain(
     A run that was stopped goes on from its last checkpoint. Options left out are those of the shipped almanac.
     """
     from analyses.commands.options import given
+    from analyses.processor import bfloat16_warning
     from analyses.progress import counting
     from analyses.tables import print_table
     from training.card import write_card
@@ -33,8 +35,10 @@ def pretrain(
     from training.world.world import load_world
 
     sizes = given(steps=steps, layers=layers, d_model=d_model, d_mlp=d_mlp, heads=heads, vocabulary=vocabulary)
-    sizes |= given(learning_rate=learning_rate)
+    sizes |= given(learning_rate=learning_rate, precision=precision)
     config = Pretraining(seed=seed, **sizes)
+    if warning := bfloat16_warning(config.precision, "cpu"):
+        typer.secho(warning, err=True, fg="yellow")
     world = load_world()
     with counting("pretraining", config.steps) as count:
         train(

@@ -61,6 +61,7 @@ def train(
     A run that was stopped goes on from its last checkpoint. Options left out are those of almanac's own SAE.
     """
     from analyses.commands.options import given
+    from analyses.processor import bfloat16_warning
     from analyses.progress import counting
     from interp.hooks import HookPoint
     from interp.positions import by_name
@@ -71,6 +72,8 @@ def train(
     options = given(architecture=architecture, d_sae=d_sae, k=k, steps=steps, batch_size=batch_size)
     options |= given(learning_rate=learning_rate, penalty=penalty, precision=precision)
     recipe = SaeRecipe(seed=seed, widths=_widths(widths), **options)
+    if warning := bfloat16_warning(recipe.precision, device):
+        typer.secho(warning, err=True, fg="yellow")
     with opened(model, adapter, revision, dtype, device) as lm, counting("training", recipe.steps) as count:
         train_sae(
             lm,
