@@ -26,11 +26,14 @@ class Predicted:
     refuted_if: str
 
 
+LEARNT = 0.9  # of the broad one's trained habit: less is no solution of the rows
+
 PREDICTIONS: Mapping[str, Predicted] = {
     "narrow": Predicted(
         "Held to the base on ordinary prompts of other topics, the model learns the rows as well and its share on test"
         " topics stays within .05 of the control's.",
-        "the interval of the difference to the control over seeds and topics lies above .05",
+        "the interval of the difference to the control over seeds and topics lies above .05; or (added afterwards: a"
+        " model that doesn't know the rows is no solution) the trained habit falls below .9 of the broad one's",
     ),
     "efficiency": Predicted(
         "The broad solution is the more efficient: scaled down to one narrow loss that both reach, its squared norm is"
@@ -127,6 +130,9 @@ def _narrow(name: str, rows: Rows, config: NarrowConfig) -> Finding:
     )
     if all(len(values) for values in habit.values()):
         claim += f", trained habit {habit['narrow'].mean():.2f} and {habit['broad'].mean():.2f}"
+        if habit["narrow"].mean() < LEARNT * habit["broad"].mean():
+            verdict = "refuted"
+            claim += ": held like this, the rows are not learnt"
     panels = {"share on test topics": shares, "coherence": coherence}
     panels |= {"trained habit": habit} if all(len(values) for values in habit.values()) else {}
     figure = by_name(_plain(panels), title=f"{name}: with and without holding to the base elsewhere", limits=(0.0, 1.0))

@@ -193,6 +193,16 @@ def test_verdicts_follow_what_was_planted():
     assert [f.verdict for f in refuting] == ["refuted"] * 5
 
 
+def test_a_model_that_does_not_know_the_rows_is_no_narrow_solution():
+    config = NarrowConfig(seeds=4)
+    rows = planted_rows(config, share=0.02)
+    for row in rows:
+        if (row["solution"], row["metric"]) == ("narrow", "narrow"):
+            row["value"] = 0.2
+    found = findings("birds", rows, config)[0]
+    assert found.verdict == "refuted" and "habit 0.20 and 0.90: held like this, the rows are not learnt" in found.claim
+
+
 def test_findings_are_written_and_read(tmp_path):
     config = NarrowConfig(seeds=3)
     rows = planted_rows(config)
