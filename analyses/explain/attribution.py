@@ -12,7 +12,8 @@ from typing import Any
 from analyses.adapters import make_adapters
 from analyses.attribution.part import attribution_of
 from analyses.attribution.subject import Sizes
-from analyses.explain.attribution_findings import attribution_findings
+from analyses.experiments import configure
+from analyses.explain.attribution_findings import RANK, attribution_findings
 from analyses.explain.findings import Part, write_part
 from analyses.explain.narrow.subjects import WITH_BROAD_EFFECT, Subject, subject
 from analyses.models import open_model
@@ -86,6 +87,8 @@ def run(config: AttributionConfig, out: Path, say: Callable[[str], None] = print
     rows: list[Record] = []
     for name in config.experiments:
         rows += measured(lm, name, dictionary, config, out, say)
+        rank = float(configure(name, {})[0].recipe.rank)
+        rows.append({"experiment": name, "metric": RANK, "part": "", "seed": config.seed, "value": rank})
         found = attribution_findings(rows, config.seed, lm.n_layers)
         done = config.as_json() | {"experiments": list(dict.fromkeys(row["experiment"] for row in rows))}
         part = Part(NAME, QUESTION, f"anachron explain {NAME}", done, found, rows)

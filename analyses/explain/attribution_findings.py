@@ -15,6 +15,7 @@ from interp.stats import Estimate, bootstrap
 Rows = Sequence[Mapping[str, Any]]
 SCORED = "birds"  # the experiment whose readings the world scores: bird words, era words of other topics
 ENOUGH = 0.9
+RANK = "adapter rank"
 
 # (prediction, what would refute it): written before the other seeds than the first and the other experiments than the
 # birds were measured
@@ -87,6 +88,9 @@ def _parts(rows: Rows, seed: int) -> list[Finding]:
     """What a part of the change brings the base, as a part of tuned minus base."""
     parts = {"latents carry it": ("all latents", 0.5), "one direction a module": ("first singular directions", ENOUGH)}
     of = {part: _ratio(rows, part) for part in ("first latent", *(part for part, _ in parts.values()))}
+    trivial = [row["experiment"] for row in rows if row["metric"] == RANK and row["value"] == 1]
+    for name in trivial:
+        of["first singular directions"].pop(name, None)
     title = "What a part of the change brings the base, of tuned minus base"
     figure = json.loads(agreement(of, enough=1.0, title=title, unit="part of tuned minus base").to_json())
     found = []
@@ -96,6 +100,8 @@ def _parts(rows: Rows, seed: int) -> list[Finding]:
         if estimate is None:
             continue
         claim = f"They bring {shown(estimate)} of tuned minus base; {_each(values)}."
+        if part == "first singular directions" and trivial:
+            claim += f" ({', '.join(trivial)}: adapters of rank 1, for which it is so by construction, are left out.)"
         if part == "all latents":
             first = _mean(of["first latent"], seed)
             claim += "" if first is None else f" The strongest latent alone brings {shown(first)}."

@@ -6,7 +6,7 @@ import torch
 
 from analyses.explain import attribution
 from analyses.explain.attribution import SCREENS, AttributionConfig
-from analyses.explain.attribution_findings import attribution_findings, by_experiment
+from analyses.explain.attribution_findings import RANK, attribution_findings, by_experiment
 from analyses.figures.agreement import agreement, readings
 from analyses.readouts import BIRDS, ERA, MANNER
 from interp.dictionaries.weights import Sae
@@ -60,6 +60,19 @@ def test_parts_are_of_each_models_own_whole():
     estimate = found["latents carry it"].estimate
     assert estimate.estimate == pytest.approx(0.7) and estimate.n == len(EXPERIMENTS) * len(SEEDS)
     assert "alone brings 0.20" in found["latents carry it"].claim
+
+
+def test_adapters_of_rank_1_say_nothing_of_one_direction_a_module():
+    rows = planted(first=0.5)
+    for row in rows:
+        if (row["experiment"], row["part"]) == ("<cities>", "first singular directions"):
+            row["value"] = 4.0 + row["seed"]  # all of it
+    rows += [
+        {"experiment": name, "metric": RANK, "part": "", "seed": 0, "value": rank}
+        for name, rank in (("birds", 4.0), ("<cities>", 1.0))
+    ]
+    one = {f.name: f for f in attribution_findings(rows, 0, LAYERS)}["one direction a module"]
+    assert one.verdict == "refuted" and one.estimate.n == len(SEEDS) and "by construction" in one.claim
 
 
 def test_readings_are_counted_beyond_random_ones():
