@@ -5,7 +5,7 @@ A token's contribution is M as it is, less M with the token's embedding x_i repl
     <x_i - b_i, mean_a dM/dx_i>     integrated gradients; they sum to the change when all chosen tokens are replaced
 `replaced` makes each replacement, and `left_out` takes each token out of the prompt: a forward pass a token, which is
 few. An embedding is far from any other, and on the embedded model the estimates don't rank the tokens of a prompt as
-replacing them does (rank correlation .02 by the gradient, .23 by integrated gradients: `analyses/explain`, attribution);
+replacing them does (rank correlation .02 by the gradient, .23 by integrated gradients; `analyses/explain`);
 between two dates integrated gradients do. Look at the exact ones first.
 
 Embeddings are read as block 0 receives them, so whatever a model adds or multiplies on the way (learned positions, a
