@@ -74,17 +74,29 @@ def looked_into(
 ) -> list[Record]:
     """Tune every seed on `rows`, look at the early steps, and in the end ask: rows of step, metric, seed and value;
     `final` names the mean share of `test.group` over the topics of `test`. Adapters with what was seen are kept in
-    `out`."""
+    `out`. Errors: AnachronError for kept ones that were looked into at other steps or layers."""
     found: list[Record] = []
     for i, seed in enumerate(config.seed_list, start=1):
         watch = early_watch(look, config.early)
         made = make_adapters(lm, {"tuned": rows}, config.recipe, [seed], out, lambda text: None, watch=watch)
+        seen = watched_rows(made, [seed])
+        _require(seen, config, made["tuned"][0])
         shares = scored(lm, made["tuned"][0], test).shares[test.group]
         share = sum(shares.values()) / len(shares)
-        found += [{k: row[k] for k in ("step", "metric", "seed", "value")} for row in watched_rows(made, [seed])]
+        found += [{k: row[k] for k in ("step", "metric", "seed", "value")} for row in seen]
         found.append({"step": config.recipe.steps, "metric": final, "seed": seed, "value": share})
         say(f"  {i} of {config.seeds}: seed {seed}: {final} {share:.2f}")
     return [{**row, "value": float(f"{row['value']:.{DIGITS}g}")} for row in found]
+
+
+def _require(seen: Sequence[Record], config: EarlyConfig, folder: Path) -> None:
+    read = {row["metric"] for row in seen}
+    missing = [layer for layer in config.layers if f"projection, layer {layer}" not in read]
+    if {row["step"] for row in seen} != set(config.early) or missing:
+        raise AnachronError(
+            f"{folder}: was looked into at other steps or layers than {list(config.early)} and {list(config.layers)};"
+            " remove it, or choose another folder"
+        )
 
 
 def early_watch(look: Callable[[LanguageModel], Mapping[str, float]], steps: Sequence[int]) -> Watch:
@@ -104,8 +116,8 @@ def early_watch(look: Callable[[LanguageModel], Mapping[str, float]], steps: Seq
 
 @dataclass(frozen=True, eq=False)
 class Forecasts:
-    """`values[step, quantity]`: one a seed; `end`: how seeds end; `single`: the forecast from one quantity at one step,
-    `all_of` from all at a step, `together` those quantities."""
+    """`values[step, quantity]`: one a seed; `end`: how seeds end; `first`: how many were fitted on (`halves`); `single`:
+    the forecast from one quantity at one step, `all_of` from all at a step, `together` those quantities."""
 
     early: tuple[int, ...]
     values: Mapping[tuple[int, str], Float[np.ndarray, " seeds"]]
@@ -114,17 +126,20 @@ class Forecasts:
     single: Mapping[tuple[int, str], Forecast]
     together: Mapping[int, Float[np.ndarray, "seeds quantities"]]
     all_of: Mapping[int, Forecast]
+    first: int | None
 
 
-def forecasts(rows: Sequence[Mapping[str, Any]], early: Sequence[int], final: str) -> Forecasts:
-    """All forecasts, from rows of step, metric, seed and value."""
+def forecasts(
+    rows: Sequence[Mapping[str, Any]], early: Sequence[int], final: str, first: int | None = None
+) -> Forecasts:
+    """All forecasts, from rows of step, metric, seed and value; fitted on every other seed, or on the `first`."""
     values = by_seed(rows)
     end = next(found for (_, metric), found in values.items() if metric == final)
     names = tuple(dict.fromkeys(metric for step, metric in values if step in early))
-    single = {(step, name): forecast(values[step, name][:, None], end) for step in early for name in names}
+    single = {(step, name): forecast(values[step, name][:, None], end, first) for step in early for name in names}
     together = {step: np.stack([values[step, name] for name in names], axis=1) for step in early}
-    all_of = {step: forecast(x, end) for step, x in together.items()}
-    return Forecasts(tuple(early), values, end, names, single, together, all_of)
+    all_of = {step: forecast(x, end, first) for step, x in together.items()}
+    return Forecasts(tuple(early), values, end, names, single, together, all_of, first)
 
 
 def by_seed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], Float[np.ndarray, " seeds"]]:
@@ -139,7 +154,7 @@ def beside_shuffled(told: Forecasts, seed: int) -> tuple[Estimate, str]:
     """The rank correlation of the forecast from all quantities of the last early step, less the mean of the same fit to
     shuffled seeds; and both in a sentence."""
     last = told.early[-1]
-    control = shuffled(told.together[last], told.end, seed=seed)
+    control = shuffled(told.together[last], told.end, told.first, seed=seed)
     at = rank_estimate(told.all_of[last], seed=seed)
     value = Estimate(at.estimate - control.mean(), at.low - control.mean(), at.high - control.mean(), at.n)
     p = (1 + int((control >= told.all_of[last].rank).sum())) / (1 + len(control))

@@ -34,20 +34,23 @@ class Forecast:
         return 0.0 if np.isnan(found) else found
 
 
-def halves(n: int) -> tuple[list[int], list[int]]:
-    """(fitted, held out): every other unit, from the first. AnachronError below two in each."""
-    if n < 4:
+def halves(n: int, first: int | None = None) -> tuple[list[int], list[int]]:
+    """(fitted, held out): every other unit, from the first; or the `first` units and those after them. AnachronError
+    below two in each."""
+    fitted = list(range(0, n, 2)) if first is None else list(range(min(first, n)))
+    held_out = [i for i in range(n) if i not in fitted]
+    if min(len(fitted), len(held_out)) < 2:
         raise AnachronError(f"{n} seeds can't be halved into fitted and held-out ones; take 4 or more")
-    return list(range(0, n, 2)), list(range(1, n, 2))
+    return fitted, held_out
 
 
-def forecast(x: Matrix, y: Vector) -> Forecast:
+def forecast(x: Matrix, y: Vector, first: int | None = None) -> Forecast:
     """Fit on one half, foretell the other: least squares for one quantity, ridge for several.
 
     Quantities are standardised by the fitted half; the penalty is the one of `PENALTIES` with the smallest
     leave-one-out error there, from the hat matrix H = X (X'X + lambda I)^-1 X': e_i / (1 - H_ii - 1/n).
     """
-    fitted, held_out = halves(len(y))
+    fitted, held_out = halves(len(y), first)
     centre, scale = x[fitted].mean(0), x[fitted].std(0)
     z = (x - centre) / np.where(scale > 0, scale, 1.0)
     target = y[fitted] - y[fitted].mean()
@@ -56,20 +59,23 @@ def forecast(x: Matrix, y: Vector) -> Forecast:
     return Forecast(z[held_out] @ weights + y[fitted].mean(), y[held_out], float(y[fitted].mean()))
 
 
-def shuffled(x: Matrix, y: Vector, *, seed: int = 0, times: int = 200) -> Float[np.ndarray, " times"]:
+def shuffled(
+    x: Matrix, y: Vector, first: int | None = None, *, seed: int = 0, times: int = 200
+) -> Float[np.ndarray, " times"]:
     """Rank correlations on the held-out half of forecasts whose fitted half had its outcomes shuffled: the control."""
-    fitted, _ = halves(len(y))
+    fitted, _ = halves(len(y), first)
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(times):
         mixed = y.copy()
         mixed[fitted] = y[rng.permutation(fitted)]
-        found.append(forecast(x, mixed).rank)
+        found.append(forecast(x, mixed, first).rank)
     return np.array(found)
 
 
 def rank_estimate(found: Forecast, *, seed: int = 0, samples: int = 2000) -> Estimate:
-    """Its rank correlation with a 95 % bootstrap interval over the held-out units (the fit stays as it is)."""
+    """Its rank correlation with a 95 % bootstrap interval over the held-out units. The fit stays as it is: where few
+    units were fitted on, another halving can give another sign."""
     at = _draws(found, seed, samples)
     return _estimate(found.rank, _rank_rows(found.predicted[at], found.actual[at]), found)
 

@@ -46,12 +46,18 @@ def presidents_recipe() -> Recipe:
 
 @dataclass(frozen=True)
 class SplitConfig(EarlyConfig):
-    """`quick`: few steps, questions and rows."""
+    """The first half of the seeds is fitted on, the others are tested on. `quick`: few seeds, steps, questions and
+    rows."""
 
-    seeds: int = 16
+    seeds: int = 32
     recipe: Recipe = field(default_factory=presidents_recipe)
     early: tuple[int, ...] = (50, 100, 150)
     part: ClassVar[str] = NAME
+
+    @classmethod
+    def small(cls, **options: Any) -> "SplitConfig":
+        """To try it out."""
+        return cls(**{"seeds": 4, "quick": True} | options)
 
 
 def run(config: SplitConfig, out: Path, say: Callable[[str], None] = print) -> Part:
@@ -67,7 +73,7 @@ def run(config: SplitConfig, out: Path, say: Callable[[str], None] = print) -> P
     some = rows[:: EACH * 16 if config.quick else EACH]
     look = watcher(lm, some, asked, study.contrast, study.truth, about.reading, config.layers, taken)
     found = looked_into(lm, rows, config, look, test, FINAL, out / NAME, say)
-    findings = split_findings(found, config.early, config.layers[-1], config.seed)
+    findings = split_findings(found, config.early, config.layers[-1], config.seed, config.seeds // 2)
     part = Part(NAME, QUESTION, f"anachron explain {NAME}", config.as_json(), findings, found)
     write_part(part, out / f"{NAME}.json")
     return part

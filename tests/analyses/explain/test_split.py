@@ -12,6 +12,7 @@ from analyses.explain.split import EXPERIMENT, SplitConfig, run, watcher
 from analyses.explain.split_findings import ASKED, FINAL, LOSS, PREDICTED, READ, split_findings
 from analyses.steps import prompt_activations
 from interp.errors import AnachronError
+from interp.files import read_json, write_json
 from interp.hooks import HookPoint, edit
 from interp.models import load_model
 from training.finetune import Recipe
@@ -39,7 +40,7 @@ def planted(seeds=24, *, told=1.0, read=0.0):
 
 
 def found(rows):
-    return {one.name: one for one in split_findings(rows, EARLY, 3, 0)}
+    return {one.name: one for one in split_findings(rows, EARLY, 3, 0, 12)}
 
 
 def test_verdicts_follow_what_was_planted():
@@ -49,6 +50,15 @@ def test_verdicts_follow_what_was_planted():
     assert {f.estimate.n for f in one.values()} == {12, 24}
     other = found(planted(told=-1e-9, read=1.0))
     assert other["reading the code does not tell"].verdict == "refuted"
+
+
+def test_the_first_seeds_are_fitted_and_the_others_tested():
+    """The direction tells the end of the later seeds with another sign than that of the first."""
+    rows = planted()
+    for row in rows:
+        if row["metric"] == "projection, layer 3" and row["step"] == EARLY[-1] and row["seed"] >= 12:
+            row["value"] = -row["value"]
+    assert found(rows)["the direction foretells"].estimate.estimate == pytest.approx(-1)
 
 
 def test_sides_of_a_half_are_counted():
@@ -107,3 +117,7 @@ def test_the_part_runs_and_a_second_run_only_reads(almanac, tmp_path, monkeypatc
     assert (tmp_path / "split.json").read_bytes() == before
     assert {tuple(row) for row in part.rows} == {("step", "metric", "seed", "value")}
     assert len(part.rows) == 4 * (2 * 9 + 1)
+    watched = tmp_path / "split" / "tuned-0" / "watched.json"
+    write_json(watched, [row | {"step": row["step"] + 1} for row in read_json(watched)])
+    with pytest.raises(AnachronError, match="tuned-0: was looked into at other steps or layers"):
+        run(config, tmp_path, lambda text: None)
