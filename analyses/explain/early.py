@@ -116,8 +116,8 @@ def early_watch(look: Callable[[LanguageModel], Mapping[str, float]], steps: Seq
 
 @dataclass(frozen=True, eq=False)
 class Forecasts:
-    """`values[step, quantity]`: one a seed; `end`: how seeds end; `first`: how many were fitted on (`halves`); `single`:
-    the forecast from one quantity at one step, `all_of` from all at a step, `together` those quantities."""
+    """`values[step, quantity]`: one a seed; `end`: how seeds end; `first`: how many were fitted on (`halves`);
+    `single`: the forecast from one quantity at one step, `all_of` from all at a step, `together` those quantities."""
 
     early: tuple[int, ...]
     values: Mapping[tuple[int, str], Float[np.ndarray, " seeds"]]

@@ -19,7 +19,7 @@ SIDE = 0.5  # the share from which on a seed has taken the rule
 
 # (prediction, what would refute it): written before any seed was measured. They were first looked at on seeds 0 to 15,
 # every other one fitted on, where eight seeds a half left the signs to the halving; since then the first 16 are fitted
-# on, and tested are 16 that had not been trained when that was decided. "The direction" is the projection, on the
+# on, and tested are 12 that had not been trained when that was decided. "The direction" is the projection, on the
 # direction in which stating the ordinal moves the base, of the shift of a held-out code (044) less that of trained ones
 PREDICTED = {
     "seeds differ": (

@@ -61,6 +61,11 @@ def test_the_first_seeds_are_fitted_and_the_others_tested():
     assert found(rows)["the direction foretells"].estimate.estimate == pytest.approx(-1)
 
 
+@pytest.mark.parametrize(("seeds", "first"), [(28, 16), (18, 16), (17, 8), (4, 2)])
+def test_some_seeds_are_left_to_test_on(seeds, first):
+    assert SplitConfig(seeds=seeds).first == first
+
+
 def test_sides_of_a_half_are_counted():
     rows = planted()
     ends = [row["value"] for row in rows if row["metric"] == FINAL]
