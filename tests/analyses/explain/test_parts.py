@@ -85,7 +85,7 @@ def catalogue(monkeypatch):
 def test_parts_are_chosen_in_the_catalogues_order():
     assert parts.chosen([]) == list(parts.PARTS)
     assert parts.chosen(["seeds", "dose"]) == ["dose", "seeds"]
-    with pytest.raises(AnachronError, match="no part fish; there are: narrow, "):
+    with pytest.raises(AnachronError, match="no part fish; there are: attribution, narrow, "):
         parts.chosen(["dose", "fish"])
 
 
