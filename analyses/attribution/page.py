@@ -158,7 +158,7 @@ def _modules(found: Data) -> Section:
                 f"{row[key]:.2f}" if key in row else "–"
                 for key in ("first_share", "cosine", "band", "span", "span_band")
             ),
-            *(" · ".join(word.strip() or "␣" for word in row[key]) for key in ("raises", "lowers")),
+            *(_listed(row[key]) for key in ("raises", "lowers")),
         )
         for name, row in rows
         if "raises" in row
@@ -174,8 +174,7 @@ def _directions(found: Data) -> Section:
         for how in ("lens", "patchscope"):
             said = {one["words"]: one for one in row["said"][how]} if names else {}
             shares = (f"{said[n]['share']:.2f} [{said[n]['low']:.2f} {said[n]['high']:.2f}]" for n in names)
-            words = " · ".join(word.strip() or "␣" for word in row[how])
-            rows.append((row["what"], str(row["layer"]), how, *shares, words))
+            rows.append((row["what"], str(row["layer"]), how, *shares, _listed(row[how])))
     note = f"In brackets, 2.5 to 97.5 % of {data['random']} random directions." if names else ""
     columns = ("read", "layer", "by", *names, "words")
     return _drawn("directions", sentences.directions_say(data), columns=columns, rows=tuple(rows), note=note)
@@ -192,6 +191,10 @@ def _estimate(row: Data) -> Estimate:
 def _within(row: Data | None) -> str:
     """An estimate with its interval; a dash where there is none (the embedding, which isn't patched)."""
     return "–" if row is None else f"{signed(row['estimate'])} [{signed(row['low'])} {signed(row['high'])}]"
+
+
+def _listed(words: list[str]) -> str:
+    return " · ".join(word.strip() or "␣" for word in words)
 
 
 def _short(modules: list[str]) -> list[str]:

@@ -107,8 +107,7 @@ def measured(
     say: Callable[[str], None],
 ) -> list[Record]:
     """Rows of one experiment; those of the same configuration that lie in `out` are taken from there."""
-    key = config.as_json() | {"experiments": [name], "sizes": asdict(config.sizes)}
-    key = {k: list(v) if isinstance(v, tuple) else v for k, v in key.items()}  # as it is read back
+    key = config.as_json() | {"experiments": [name]}
     path = out / NAME / f"{name}.json"
     if path.exists() and (kept := read_json(path))["config"] == key:
         say(f"{name}: attributed before, kept")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses.adapters import Watch, make_adapters, watched_rows
-from analyses.explain.forecast import Forecast, forecast, r2_estimate, rank_estimate, shuffled
+from analyses.explain.forecast import Forecast, forecast, r2_estimate, rank_difference, rank_estimate, shuffled
 from analyses.explain.scores import scored
 from analyses.explain.verdicts import shown
 from analyses.steps import Asked
@@ -148,6 +148,19 @@ def by_seed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], Float[np
     for row in rows:
         found.setdefault((row["step"], row["metric"]), {})[row["seed"]] = row["value"]
     return {at: np.array([values[seed] for seed in sorted(values)]) for at, values in found.items()}
+
+
+def apart(told: Forecasts, one: str, other: str, called: str, seed: int) -> tuple[Estimate, str]:
+    """The rank correlation of the forecast from the quantity `one` (the direction), less that from `other`, which is
+    `called` so, at the last early step; and both in a sentence."""
+    last = told.early[-1]
+    first, second = (told.single[last, name] for name in (one, other))
+    value = rank_difference(first, second, seed=seed)
+    claim = (
+        f"After {last} steps the rank correlation is {first.rank:.2f} from the direction and {second.rank:.2f} from the"
+        f" {called}: a difference of {shown(value)}."
+    )
+    return value, claim
 
 
 def beside_shuffled(told: Forecasts, seed: int) -> tuple[Estimate, str]:

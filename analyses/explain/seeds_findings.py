@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analyses.explain.early import beside_shuffled, forecasts
+from analyses.explain.early import apart, beside_shuffled, forecasts
 from analyses.explain.findings import Finding
 from analyses.explain.forecast import Forecast, halves, r2_estimate, rank_difference, rank_estimate, spread
 from analyses.explain.verdicts import above, reaches, shown
@@ -86,11 +86,7 @@ def seeds_findings(rows: Sequence[Mapping[str, Any]], early: Sequence[int], laye
         ("better than the loss", LOSS, lambda e: above(e, 0.0)),
         ("as good as asking", ASKED, lambda e: above(e, -0.1)),
     ):
-        value = rank_difference(moved, single[last, other], seed=seed)
-        claim = (
-            f"After {last} steps the rank correlation is {moved.rank:.2f} from the direction and"
-            f" {single[last, other].rank:.2f} from the {_read(other)}: a difference of {shown(value)}."
-        )
+        value, claim = apart(told, direction, other, _read(other), seed)
         add(name, verdict(value), claim, value, f"difference of {unit}", ranks)
 
     value = rank_difference(moved, single[first, direction], seed=seed)

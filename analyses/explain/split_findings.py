@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analyses.explain.early import beside_shuffled, forecasts
+from analyses.explain.early import apart, beside_shuffled, forecasts
 from analyses.explain.findings import Finding
-from analyses.explain.forecast import halves, r2_estimate, rank_difference, rank_estimate, spread
+from analyses.explain.forecast import halves, r2_estimate, rank_estimate, spread
 from analyses.explain.seeds_findings import ranks_figure
 from analyses.explain.verdicts import above, below, reaches, shown
 from analyses.figures.forecasts import forecast_scatter
@@ -92,11 +92,7 @@ def split_findings(
         )
         add(name, verdict(value), claim, value, RANK, scatter if quantity == direction else ranks)
 
-    value = rank_difference(single[last, direction], single[last, LOSS], seed=seed)
-    claim = (
-        f"After {last} steps the rank correlation is {single[last, direction].rank:.2f} from the direction and"
-        f" {single[last, LOSS].rank:.2f} from the loss on the trained rows: a difference of {shown(value)}."
-    )
+    value, claim = apart(told, direction, LOSS, "loss on the trained rows", seed)
     add("better than the loss", above(value, 0.0), claim, value, f"difference of {RANK}", ranks)
 
     value, claim = beside_shuffled(told, seed)
